@@ -114,6 +114,11 @@ ENTRIES = (
         on_kafka=True,
     ),
     Entry(
+        "workers", "two workers beside one, and the pause while one comes or goes", (), None, ("broker", "taskset"),
+        on_kafka=True, limit_s=3600.0,
+    ),
+    Entry("users", "an event's cost and a worker's memory, by number of users", (), None, ("numba",), limit_s=3600.0),
+    Entry(
         "plain_faust", "the same, written with Faust as its documentation does", (),
         ("--events", "5000", "--rounds", "2"), ("broker", "taskset"), on_kafka=True,
     ),
@@ -141,7 +146,7 @@ ENTRIES = (
     ),
     Entry("join", "a request's join, score and all of it", (), ("--rounds", "20"), ("bundle",), bundle_flag=""),
     Entry(
-        "latency", "from a request's time to its feed, cold and warm", ("--floor",),
+        "latency", "from a request's time to its feed, cold and warm", ("--floor", "--unscored"),
         ("--rounds", "1", "--seconds", "10"), ("bundle", "broker"), on_kafka=True, bundle_flag="--bundle",
     ),
     Entry(

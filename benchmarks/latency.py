@@ -1,6 +1,6 @@
 """From a request's time to its feed at the client, at a steady rate: cold and warm, by settings that take turns.
 
-    python -m benchmarks.latency --bundle DIR [--kafka-home DIR] [--rounds 3] [--seconds 20] [--floor]
+    python -m benchmarks.latency --bundle DIR [--kafka-home DIR] [--rounds 3] [--seconds 20] [--floor] [--unscored]
         [--set fetch_pace_ms=0,3] [--actions-per-s 20000] [--json FILE]
 
 Requests and actions are sent when they are due, whether answers have come or not, and latency is counted from when a
@@ -9,6 +9,7 @@ another process sends the actions. Cold are the first ``COLD_S`` seconds after t
 core, all else on the other; the worker's CPU time is said beside, and where requests were meanwhile, stage by stage.
 
 ``--floor`` has an echo take turns with the worker (``echo.py``): what brokers and clients take by themselves.
+``--unscored`` has a worker without a model take turns, too (``unscored.py``).
 """
 
 import argparse
@@ -42,6 +43,7 @@ COLD_S, LAST_ANSWERS_S = 10.0, 60.0
 STEP_S = 0.001
 MANY_PER_S, MANY_STEP_S = 5_000.0, 0.005  # more actions than that are sent in batches, so often
 FLOOR = "floor"
+UNSCORED = "without a scorer"
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,23 @@ def latencies_ms(traffic: Traffic, phase: str) -> np.ndarray:  # type: ignore[ty
     return np.array([1e3 * (traffic.answers[name][0] - traffic.sent_at_s[name]) for name in names])
 
 
-def measure(settings: Settings, bundle: Path, seconds: float, actions_per_s: float, floor: bool = False) -> Measured:
-    """Run one round, of a worker or of an echo in its place."""
-    instead = [sys.executable, "-m", "benchmarks.echo", settings.bootstrap_servers, settings.topic_prefix]
+def instead_of(what: str, settings: Settings, bundle: Path) -> list[str] | None:
+    """Return the command of what takes a worker's place; None for a worker as it is."""
+    topics = [settings.bootstrap_servers, settings.topic_prefix]
+    if what == FLOOR:
+        return [sys.executable, "-m", "benchmarks.echo", *topics]
+    if what == UNSCORED:
+        own = [str(settings.state_dir), str(settings.web_port)]
+        return [sys.executable, "-m", "benchmarks.unscored", str(bundle), *topics, *own]
+    return None
+
+
+def measure(settings: Settings, bundle: Path, seconds: float, actions_per_s: float, what: str) -> Measured:
+    """Run one round, of a worker or of what takes its place."""
+    floor = what == FLOOR
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         stated = replace(settings, state_dir=Path(name) / "state", web_port=free_port())
-        serving = served(stated, bundle, Path(name), CANDIDATES, instead if floor else None)
+        serving = served(stated, bundle, Path(name), CANDIDATES, instead_of(what, stated, bundle))
         traffic, worker, action = stack.enter_context(serving)
         assert worker.process is not None
         stack.enter_context(acting(settings, traffic.items, action, actions_per_s))
@@ -139,9 +152,9 @@ def measure(settings: Settings, bundle: Path, seconds: float, actions_per_s: flo
         return Measured(found, mean_ms, share, stage_times(before, after), rate)
 
 
-def variants(text: str | None, floor: bool) -> list[tuple[str, dict[str, float]]]:
-    """Read ``fetch_pace_ms=0,3`` as settings that take turns, with the floor before them."""
-    first: list[tuple[str, dict[str, float]]] = [(FLOOR, {})] if floor else []
+def variants(text: str | None, instead: Sequence[str]) -> list[tuple[str, dict[str, float]]]:
+    """Read ``fetch_pace_ms=0,3`` as settings that take turns, with what takes a worker's place before them."""
+    first: list[tuple[str, dict[str, float]]] = [(what, {}) for what in instead]
     if text is None:
         return [*first, ("as it is", {})]
     name, _, values = text.partition("=")
@@ -209,7 +222,8 @@ def main() -> None:
     options.add_argument("--kafka-home", type=Path)
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--seconds", type=float, default=20.0)
-    options.add_argument("--floor", action="store_true")
+    options.add_argument("--floor", dest="instead", action="append_const", const=FLOOR, default=[])
+    options.add_argument("--unscored", dest="instead", action="append_const", const=UNSCORED)
     options.add_argument("--actions-per-s", type=float, default=ACTIONS_PER_S)
     options.add_argument("--set", dest="settings", metavar="NAME=VALUE,VALUE")
     add_json(options)
@@ -219,9 +233,9 @@ def main() -> None:
     results: dict[str, list[Measured]] = {}
     with RealKafka(chosen.kafka_home) if chosen.kafka_home else EmbeddedBroker() as broker:
         for _ in range(chosen.rounds):
-            for name, changed in variants(chosen.settings, chosen.floor):
+            for name, changed in variants(chosen.settings, chosen.instead):
                 settings = replace(settings_of(broker, chosen.bundle, next(numbers)), **changed)  # type: ignore[arg-type]
-                measured = measure(settings, chosen.bundle, chosen.seconds, chosen.actions_per_s, name == FLOOR)
+                measured = measure(settings, chosen.bundle, chosen.seconds, chosen.actions_per_s, name)
                 results.setdefault(name, []).append(measured)
                 print(f"{name}: {told(measured)}", flush=True)
     for name, rounds in results.items():
