@@ -303,7 +303,8 @@ class ItemCounter:
             ) from exc
         if folder is None:
             return None
-        found = Published(folder, counts.as_of_ms, len(counted.items), self._kept.read, time.monotonic() - started)
+        items, seconds = len(counts.item_features), time.monotonic() - started
+        found = Published(folder, counts.as_of_ms, items, self._kept.read, seconds)
         self.figures.versions += 1
         self.figures.as_of_ms = counts.as_of_ms
         self.figures.publish_s.observe(found.seconds)

@@ -341,6 +341,18 @@ def test_rates_of_lists_are_counted_of_the_topic_impressions(settings, send, tmp
     assert saved > 0 > left
     counts = published(settings, folder, tmp_path / "counts", 20)
     assert feature(counts, "log_exposures", [8]) == pytest.approx([np.log1p(2) / 10], abs=1e-3)
+    assert len(counts.item_features) == 40, "the bundle's items"
+    manifest = read_manifest(folder)
+    facts = {"newcomers": True, "counted_every_ms": 3_600_000}
+    parts = tuple(
+        msgspec.structs.replace(part, facts=part.facts | facts) if part.kind == "item_features" else part
+        for part in manifest.parts
+    )
+    write_manifest(folder, msgspec.structs.replace(manifest, parts=parts))
+    send.show("l3", "w", (8, "new"), 21)
+    counts = published(settings, folder, tmp_path / "counts", 30)
+    assert feature(counts, "log_exposures", [8, "new"]) == pytest.approx([np.log1p(3) / 10, np.log1p(1) / 10], abs=1e-3)
+    assert len(counts.item_features) == 41, "and one that was shown and has no vector yet"
 
 
 COUNT_AND_DIE = """
