@@ -51,7 +51,7 @@ test: $(READY)  ## Run the tests, with the embedded broker
 
 test-kafka: $(READY)  ## Run the tests that talk to a broker on the Apache Kafka in KAFKA_HOME (needs a JDK 17)
 	@$(COMPILE)
-	$(PYTEST) -m broker --broker kafka -n 2 $(TESTS)
+	$(PYTEST) -m broker --broker kafka -n 3 $(TESTS)
 
 chaos: $(READY)  ## Break a running system for minutes and count what is lost, on KAFKA_HOME if set; CHAOS="--seed 7" runs a plan again
 	$(BIN)/python -m chaos $(CHAOS)

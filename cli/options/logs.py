@@ -55,7 +55,10 @@ _OPTIONS = (
     click.option(
         "--columns", "heading", metavar="NAME,NAME,...", help="The columns' names, for files without a heading."
     ),
-    click.option("--format", "kind", type=click.Choice(FORMATS), help="[default: recognised by the columns]"),
+    click.option(
+        "--format", "kind", type=click.Choice(FORMATS), metavar="KIND",
+        help=f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}. [default: recognised by the columns]",
+    ),
     click.option(
         "--allow-skips", is_flag=True,
         help="Go on where more than half of the rows can't be read. Fewer are skipped and counted in any case.",
