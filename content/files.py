@@ -17,9 +17,11 @@ killed reads on where its items end.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from rankstream.content.columns import ItemColumns
 from rankstream.content.columns import Path as CategoryPath
@@ -48,8 +50,8 @@ class CatalogueHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """The metadata of a version."""
 
     format: int = FORMAT
-    count: int
-    levels: int  # L, of the deepest category
+    count: Annotated[int, Meta(ge=0)]
+    levels: Annotated[int, Meta(ge=0)]  # L, of the deepest category
     currency: str | None  # of all prices; None where no price says one
     as_of_ms: int  # UTC: what was known of the items until then
     positions: dict[str, int] = {}  # partition of item-updates -> offset to read on at

@@ -16,10 +16,12 @@ configuration and the library: whoever builds it again gets the same name.
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
 import xxhash
+from msgspec import Meta
 
 from rankstream.features.decoding import UNREADABLE
 from rankstream.features.embeddings.files import checksum, versions
@@ -43,10 +45,10 @@ class IndexHeader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     format: int = FORMAT
     table: str  # version
-    count: int
-    dim: int
-    links: int
-    construction_ef: int
+    count: Annotated[int, Meta(ge=0)]
+    dim: Annotated[int, Meta(ge=0)]
+    links: Annotated[int, Meta(ge=0)]
+    construction_ef: Annotated[int, Meta(ge=0)]
     seed: int
     half: bool
     library: str

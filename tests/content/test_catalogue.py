@@ -1,12 +1,18 @@
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from rankstream.content.catalogue import Catalogue, publish
+from rankstream.content.files import CatalogueHeader
 from rankstream.content.live import LiveCatalogue
-from rankstream.features.embeddings.files import BrokenTableError
+from rankstream.features.embeddings.files import BrokenTableError, Header
 from rankstream.features.ids import id_keys
+from rankstream.features.interests.table import InterestsHeader
+from rankstream.features.item_counts.files import CountsHeader
+from rankstream.graph.item_graph import GraphHeader
+from rankstream.retrieval.index.hnsw_files import IndexHeader
 from tests.builders.catalogue import NOW_MS, a_catalogue, an_item, published
 
 
@@ -53,6 +59,24 @@ def test_a_changed_byte_is_found_when_a_version_is_opened(tmp_path: Path, name: 
     path.write_bytes(data)
     with pytest.raises(BrokenTableError, match=name):
         Catalogue.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "sizes"),
+    [
+        (CatalogueHeader, ("count", "levels")),
+        (Header, ("count", "dim")),
+        (CountsHeader, ("features", "match_features")),
+        (InterestsHeader, ("users", "interests")),
+        (GraphHeader, ("items", "boards")),
+        (IndexHeader, ("count", "dim", "links", "construction_ef")),
+    ],
+)
+def test_no_header_of_a_version_has_a_size_below_nothing(header: type[msgspec.Struct], sizes: tuple[str, ...]) -> None:
+    """To numpy's reshape -1 is any size: a catalogue of so many items opened, and failed when somebody asked it."""
+    for size in sizes:
+        with pytest.raises(msgspec.ValidationError, match=rf">= 0 - at `\$.{size}`"):
+            msgspec.json.decode(msgspec.json.encode({"format": 1, **dict.fromkeys(sizes, 1), size: -1}), type=header)
 
 
 def test_a_live_catalogue_follows_and_a_request_keeps_its_version(tmp_path: Path) -> None:
