@@ -75,6 +75,7 @@ def test_what_is_written_under_a_quota_is_not_lost_where_the_worker_is_asked_to_
         assert (status, told["reasons"]) == (200, []), "a quota is no outage"
         assert worker.terminate(PROMISED_S) in (0, 75)
     worker = bench.worker()
+    worker.wait_ready()  # all may be committed already, and who is just being started knows no signal yet
     bench.wait_committed(10_200)
     assert worker.terminate() == 0
     assert bench.states() == bench.expected_states()
