@@ -38,7 +38,7 @@ from rankstream.events.readers.text import (
 )
 from rankstream.events.readers.times import TIMES, time_ms
 from rankstream.events.readers.unpacked import NOT_WHOLE, not_utf8, open_bytes, why_not_utf8
-from rankstream.events.skipped import shown
+from rankstream.events.skipped import SHOWN_VALUE, shown
 from rankstream.features.decoding import UNREADABLE
 
 Row = dict[str, Any]
@@ -255,5 +255,6 @@ def plain_id(value: Any, name: str) -> Any:
 
 
 def _listed(names: list[str]) -> str:
+    names = [name if len(name) <= SHOWN_VALUE else f"{name[:SHOWN_VALUE]}..." for name in names]  # a first row of prose
     shown = ", ".join(names[:MANY]) or "none"
     return f"{shown} and {len(names) - MANY} more" if len(names) > MANY else shown

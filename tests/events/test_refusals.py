@@ -122,6 +122,14 @@ def test_packed_lines_cut_off_in_the_middle(tmp_path: Path):
     assert "can't be read" in refusal(tmp_path / "log.jsonl.gz")
 
 
+def test_a_first_row_of_prose_is_not_said_back_as_a_whole(tmp_path: Path):
+    """A table of articles without a heading: its first row is taken for one, and was the refusal."""
+    (tmp_path / "news.tsv").write_text(f"N1\tsports\t{'and so on ' * 300}\n")
+    why = refusal(tmp_path / "news.tsv")
+    assert f"it has N1, sports, {('and so on ' * 300)[:60]}...;" in why
+    assert len(why) < 500
+
+
 def test_no_file_and_no_kind_of_file(tmp_path: Path):
     (tmp_path / "log.xlsx").touch()
     assert "ends with .xlsx; .parquet, .csv, .tsv, .txt and .jsonl can be read" in refusal(tmp_path / "log.xlsx")
