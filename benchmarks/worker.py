@@ -51,8 +51,8 @@ def settings_for(servers: str, folder: Path, name: str, changelog: bool, engine:
     )
 
 
-def work(settings: Settings, count: int) -> None:
-    """Be the worker: print the rate once all events are applied, and end."""
+def watched_owners() -> list[Ownership]:
+    """Return a list that what owns the partitions of a worker of this process will be in, once there is one."""
     owners: list[Ownership] = []
 
     class Watched(Ownership):
@@ -61,6 +61,12 @@ def work(settings: Settings, count: int) -> None:
             owners.append(self)
 
     worker_runtime.Ownership = Watched  # type: ignore[misc]
+    return owners
+
+
+def work(settings: Settings, count: int) -> None:
+    """Be the worker: print the rate once all events are applied, and end."""
+    owners = watched_owners()
     application = worker_app.create_app(settings, LiveRanker.without_bundle(VOCABULARY))
 
     def applied() -> int:

@@ -23,15 +23,13 @@ from time import monotonic, process_time, sleep
 from typing import IO
 
 from benchmarks.figures import OF_CPU, OF_WALL, TIMES, Figure, add_json, write_figures
-from benchmarks.worker import BROKER_CORE, WORKER_CORE, fill, settings_for
+from benchmarks.worker import BROKER_CORE, WORKER_CORE, fill, settings_for, watched_owners
 from benchmarks.workload import VOCABULARY, events
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams import app as worker_app
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
 from rankstream.streams.clients.producer import RawProducer
 from rankstream.streams.topics import ACTIONS
-from rankstream.streams.worker import runtime as worker_runtime
-from rankstream.streams.worker.ownership import Ownership
 
 CORES = (WORKER_CORE, BROKER_CORE)
 EVERY_S = 0.02  # that a worker says how many actions it has applied
@@ -50,14 +48,7 @@ class Said:
 
 def work(servers: str, folder: Path, name: str) -> None:
     """Be a worker that says, again and again, how many actions it has applied since its start."""
-    owners: list[Ownership] = []
-
-    class Watched(Ownership):
-        def __init__(self, *args: object) -> None:
-            super().__init__(*args)  # type: ignore[arg-type]
-            owners.append(self)
-
-    worker_runtime.Ownership = Watched  # type: ignore[misc]
+    owners = watched_owners()
     application = worker_app.create_app(
         settings_for(servers, folder, name, True), LiveRanker.without_bundle(VOCABULARY)
     )

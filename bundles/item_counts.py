@@ -12,10 +12,10 @@ from rankstream.bundles.item_tables import ITEM_FEATURES
 from rankstream.bundles.manifest import Manifest
 from rankstream.bundles.matches import MATCHES
 from rankstream.features.item_counts.counts import ItemCounts
+from rankstream.features.join import DAY_MS
 
 NAMES, ACTIONS, RATES, LISTS, MATCHED = "names", "counted_actions", "rates", "lists", "matched"
 EVERY, NEWCOMERS = "counted_every_ms", "newcomers"
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True)

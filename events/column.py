@@ -97,10 +97,7 @@ class TextKeys(_Spans[bytes]):
         """Return keys as a column."""
         if isinstance(keys, TextKeys):
             return keys
-        spans, sizes = np.empty((len(keys), 2), np.int64), np.fromiter(map(len, keys), np.int64, len(keys))
-        np.cumsum(sizes, out=spans[:, 1])
-        spans[:, 0] = spans[:, 1] - sizes
-        return cls(b"".join(keys), spans)
+        return cls(b"".join(keys), spans_of_sizes(np.fromiter(map(len, keys), np.int64, len(keys))))
 
     def made(self) -> list[bytes]:
         """Make an object of each row."""
@@ -175,6 +172,15 @@ class Packed(Column[bytes]):
         """Make an object of each row."""
         cut: list[bytes] = np.frombuffer(bytes_of_words(self.high, self.low), f"V{ACTION_BYTES}").tolist()
         return cut
+
+
+def spans_of_sizes(sizes: Ints, begin: int = 0) -> Ints:
+    """Return from and to ``(n, 2)`` of parts of these sizes that lie one after the other, from ``begin`` on."""
+    spans = np.empty((len(sizes), 2), np.int64)
+    np.cumsum(sizes, out=spans[:, 1])
+    spans[:, 1] += begin
+    spans[:, 0] = spans[:, 1] - sizes
+    return spans
 
 
 def joined(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankstream.events.action_event import Record, Recorded
-from rankstream.events.column import TextKeys
+from rankstream.events.column import TextKeys, spans_of_sizes
 
 Ints = npt.NDArray[np.int64]
 NULL = -1  # where a key or a value would begin: there is none
@@ -192,10 +192,7 @@ def _ints(of: Callable[[Record], int], records: Sequence[Record]) -> Ints:
 def spans_of(parts: Sequence[bytes | None], begin: int = 0) -> Ints:
     """Return from and to ``(n, 2)`` of parts that lie one after the other, from ``begin`` on; None lies nowhere."""
     sizes = np.fromiter((0 if part is None else len(part) for part in parts), np.int64, len(parts))
-    spans = np.empty((len(parts), 2), np.int64)
-    np.cumsum(sizes, out=spans[:, 1])
-    spans[:, 1] += begin
-    spans[:, 0] = spans[:, 1] - sizes
+    spans = spans_of_sizes(sizes, begin)
     if None in parts:
         spans[[part is None for part in parts], 0] = NULL
     return spans

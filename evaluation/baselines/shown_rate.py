@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from rankstream.evaluation.baselines.base import ItemRows, Scores, UserItems
+from rankstream.evaluation.baselines.popularity import HOUR_MS
 from rankstream.events.impressions import Impressions
 from rankstream.metrics.arrays import Ints
 
-HOUR_MS = 3_600_000
 PRIOR_SHOWN = 20.0  # the rate over all items has the weight of so many shows
 
 

@@ -23,7 +23,7 @@ from rankstream.features.attributes.table import ItemAttributes
 from rankstream.features.embeddings.base import VectorTable
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.ids import Id, id_key
-from rankstream.features.join import DAY_MS, OfflineFeatures
+from rankstream.features.join import DAY_MS, HOUR_MS, OfflineFeatures
 from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import MatchTables
 from rankstream.features.profiles import UserProfiles
@@ -36,7 +36,6 @@ from rankstream.models.users.refresh import encode
 
 COUNTED_ACTIONS = 3_000_000  # that all counts of a training read together, about: a minute of one core
 FEWEST_COUNTS, MOST_COUNTS = 4, 12
-HOUR_MS = 3_600_000
 # Counts by the hour are of logs whose items come and go: 40,000,000 actions are a minute, as there is little to match.
 COUNTED_HOURLY, MOST_HOURLY = 40_000_000, 336
 NEW_SHARE = 0.2  # of what was shown, that was new within a day, from which on counts of midnight say too little

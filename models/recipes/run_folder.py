@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from xxhash import xxh3_64_hexdigest
 
-from rankstream.bundles.item_counts import DAY_MS, CountsRecipe
+from rankstream.bundles.item_counts import CountsRecipe
 from rankstream.events.ids import plain_ids
 from rankstream.events.log import EventLog
 from rankstream.features.actions import Vocabulary
@@ -38,6 +38,7 @@ from rankstream.features.attributes.table import (
 )
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.files import read_arrays, whole_file
+from rankstream.features.join import DAY_MS
 from rankstream.features.matches.tables import MatchTables, no_matches, open_matches, write_matches
 from rankstream.features.profiles import UserProfiles, no_profiles, open_profiles, profiles_tag, write_profiles
 from rankstream.features.schema import Floats

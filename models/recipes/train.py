@@ -25,13 +25,14 @@ from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.embeddings.table import table_of
 from rankstream.features.ids import Keys, id_keys
 from rankstream.features.item_counts.files import publish_counts
+from rankstream.features.join import HOUR_MS
 from rankstream.features.profiles import UserProfiles, no_profiles
 from rankstream.models.items.attributes import attributes_of_new, item_attributes
 from rankstream.models.items.described import Described, described_items
 from rankstream.models.items.fold_in import folded_in
 from rankstream.models.items.item_counts import item_counts
 from rankstream.models.ranker.calibration import as_plain
-from rankstream.models.ranker.training_join import HOUR_MS, counting_interval_ms, share_of_new, to_float16
+from rankstream.models.ranker.training_join import counting_interval_ms, share_of_new, to_float16
 from rankstream.models.recipes.bundle import BundleRecipe
 from rankstream.models.recipes.encoders import EncoderRecipe, brought_up_to_date, finished, train_encoders
 from rankstream.models.recipes.export import export_models
@@ -106,9 +107,9 @@ def train_models(
         recipe = replace(recipe, encoders=replace(recipe.encoders, matched=()))
         if progress is not None:
             progress.console.print(UNCUT, style="yellow", highlight=False)
-    every_ms, new = counting_interval_ms(past), share_of_new(past)
+    every_ms = counting_interval_ms(past)
     if progress is not None and every_ms == HOUR_MS:
-        progress.console.print(HOURLY.format(new=new), highlight=False, soft_wrap=True)
+        progress.console.print(HOURLY.format(new=share_of_new(past)), highlight=False, soft_wrap=True)
     attributes = _attributes(catalogue, past, since_ms, recipe.encoders)
     profiles = no_profiles() if profiles is None else profiles
     if team().writes:

@@ -8,12 +8,12 @@ import pytest
 from rankstream.events.registry import EVENTS
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_key
+from rankstream.features.join import HOUR_MS
 from rankstream.features.matches.columns import MATCH_NAMES
 from rankstream.models.items.fold_in import folded_in
 from rankstream.models.items.item_counts import counted, with_newcomers
 from rankstream.models.ranker.examples import inputs_of
 from rankstream.models.ranker.training_join import (
-    HOUR_MS,
     as_of_its_day,
     counting_interval_ms,
     counting_times,
