@@ -14,6 +14,7 @@ import pytest
 
 from rankstream.streams.broker import EmbeddedBroker, RealKafka, why_no_kafka
 from tests.builders.broker import BrokerInUse
+from tests.builders.threads import none_left
 from tests.order import in_turn, known_seconds, note
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes of tests: more threads would be in each other's way
@@ -94,3 +95,10 @@ def broker(pytestconfig: pytest.Config) -> Iterator[BrokerInUse]:
 @pytest.fixture(scope="session")
 def bootstrap_servers(broker: BrokerInUse) -> str:
     return broker.bootstrap_servers
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_thread_is_left() -> Iterator[None]:
+    """A worker that a failed assertion of a test left running would rank beside the tests of other files."""
+    with none_left():
+        yield

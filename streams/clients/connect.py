@@ -4,10 +4,11 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError, KafkaTimeoutError
+from kafka.net.compat import KafkaNetClient
 
 from rankstream.streams.clients.diagnosis import why_not
 from rankstream.streams.clients.rights import Lacking, lacking_on_topics, told
@@ -65,20 +66,58 @@ def connect(settings: Settings, make: Callable[..., T], **options: Any) -> T:
 def _attempt(
     make: Callable[..., T], options: Mapping[str, Any], seconds: float = HANG_S
 ) -> tuple[T | None, BaseException | None]:
-    """Make a client, in a thread that is waited for no longer than makes sense; or return why there is none."""
-    made: list[T] = []
-    failed: list[BaseException] = []
+    """Make a client, in a thread that is waited for no longer than makes sense; or return why there is none.
 
-    def attempt() -> None:
+    A client whose constructor raises leaves its connections and the thread that serves them behind, and one that is
+    made too late has nobody to close it: both are closed here.
+    """
+    attempt = _Attempt(make, options)
+    threading.Thread(target=attempt.run, name="rankstream-connect", daemon=True).start()
+    return attempt.wait(seconds)
+
+
+class _Attempt(Generic[T]):
+    """One try to make a client, for whoever waits for it."""
+
+    def __init__(self, make: Callable[..., T], options: Mapping[str, Any]) -> None:
+        self._make, self._options = make, dict(options)
+        self._made: T | None = None
+        self._failed: BaseException | None = None
+        self._opened: list[KafkaNetClient] = []
+        self._ended, self._given_up, self._handing_over = threading.Event(), False, threading.Lock()
+
+    def run(self) -> None:
+        """Make the client."""
         try:
-            made.append(make(**options))
+            made = self._make(**self._options, kafka_client=self._open)
         except BaseException as exc:  # handed over to the waiting thread
-            failed.append(exc)
+            self._failed = exc
+            self._ended.set()
+            self._close()
+            return
+        with self._handing_over:
+            if not self._given_up:
+                self._made = made
+        self._ended.set()
+        if self._made is None:
+            self._close()
 
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return (made[0] if made else None), (failed[0] if failed else None)
+    def wait(self, seconds: float) -> tuple[T | None, BaseException | None]:
+        """Return the client or why there is none; close it, also while it is made, if it takes longer than this."""
+        ended = self._ended.wait(seconds)
+        with self._handing_over:
+            self._given_up = True
+        if not ended and self._made is None:  # by a thread: closing may wait for a name
+            threading.Thread(target=self._close, name="rankstream-connect", daemon=True).start()
+        return self._made, self._failed
+
+    def _open(self, **options: Any) -> KafkaNetClient:
+        self._opened.append(KafkaNetClient(**options))
+        return self._opened[-1]
+
+    def _close(self) -> None:
+        for client in self._opened:
+            client.close()
 
 
 def _is_kerberos(exc: BaseException) -> bool:

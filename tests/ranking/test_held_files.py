@@ -14,6 +14,7 @@ from tests.builders.bundle import a_bundle, a_user_table
 from tests.builders.catalogue import an_item, published
 from tests.builders.graph import publish_boards
 from tests.builders.patience import PATIENCE_S
+from tests.builders.threads import wait_for_threads
 from tests.ranking.test_serving import NOW, REQUEST, Clock
 
 FOLLOWED = ("bundles", "users", "graph", "catalogue")
@@ -49,9 +50,11 @@ def answer_in_time(serving: LiveRanker) -> tuple[str, str | None]:
     return answers[0]
 
 
+LOOKS = "rankstream-bundle", "rankstream-table", "rankstream-catalogue"  # the threads that look
+
+
 def looking() -> list[threading.Thread]:
-    names = "rankstream-bundle", "rankstream-table", "rankstream-catalogue"
-    return [thread for thread in threading.enumerate() if thread.name in names]
+    return [thread for thread in threading.enumerate() if thread.name in LOOKS]
 
 
 def test_requests_are_answered_while_looks_at_what_was_published_hang_and_what_is_new_serves_afterwards(tmp_path):
@@ -70,7 +73,6 @@ def test_requests_are_answered_while_looks_at_what_was_published_hang_and_what_i
             assert answer_in_time(serving) == ("one", old)
         assert len(looking()) <= len(FOLLOWED), "a look that hangs is waited for before the next one"
     for clock.now in (22, 24):
-        for thread in looking():
-            thread.join(PATIENCE_S)
+        wait_for_threads(*LOOKS)
         answered = answer_in_time(serving)
     assert answered == ("two", new)

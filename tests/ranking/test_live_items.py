@@ -28,6 +28,7 @@ from tests.builders.interests import interests, publish_of
 from tests.builders.live_items import NEW, publish_items
 from tests.builders.patience import PATIENCE_S
 from tests.builders.served import some_events
+from tests.builders.threads import wait_for_threads
 from tests.ranking.test_serving import Clock, wait_for_loading
 
 NOW = 1_700_000_100_000
@@ -154,9 +155,7 @@ def test_answers_under_load_are_each_of_one_version_for_retrieval_join_and_recor
 
 
 def wait_for_the_graph():
-    for thread in threading.enumerate():
-        if thread.name == "rankstream-index":
-            thread.join(PATIENCE_S)
+    wait_for_threads("rankstream-index")
 
 
 def test_many_items_are_all_compared_until_their_graph_is_built_beside_them(tmp_path, monkeypatch):

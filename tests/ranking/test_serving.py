@@ -30,7 +30,7 @@ from tests.builders.graph import publish_boards
 from tests.builders.interests import publish_some as publish_interests_of
 from tests.builders.item_counts import publish_some, some_counts
 from tests.builders.live_items import publish_items
-from tests.builders.patience import PATIENCE_S
+from tests.builders.threads import wait_for_threads
 
 NOW = 1_700_000_100_000
 REQUEST = RankingRequest("r", "u1", candidates=(3, 1, 2))
@@ -44,9 +44,7 @@ class Clock:
 
 
 def wait_for_loading():
-    for thread in threading.enumerate():
-        if thread.name == "rankstream-bundle":
-            thread.join(PATIENCE_S)
+    wait_for_threads("rankstream-bundle")
 
 
 def test_a_new_bundle_takes_over_and_who_holds_the_old_ranker_keeps_it(tmp_path):
@@ -185,9 +183,7 @@ def test_what_serves_is_named_with_the_time_that_it_is_of(tmp_path):
 
 
 def wait_for_looks():
-    for thread in threading.enumerate():
-        if thread.name in ("rankstream-bundle", "rankstream-table", "rankstream-catalogue"):
-            thread.join(PATIENCE_S)
+    wait_for_threads("rankstream-bundle", "rankstream-table", "rankstream-catalogue")
 
 
 def test_what_was_published_since_is_there_for_the_next_request_though_none_came_between(tmp_path):

@@ -1,7 +1,6 @@
 """What the first answer of a version would find out of all items is found out before it serves."""
 
 import logging
-import threading
 from dataclasses import replace
 
 from rankstream.features.schema import ModelInputs
@@ -11,7 +10,7 @@ from rankstream.ranking.warm_up import warm_up
 from tests.builders.bundle import a_bundle
 from tests.builders.catalogue import an_item, published
 from tests.builders.item_counts import publish_some
-from tests.builders.patience import PATIENCE_S
+from tests.builders.threads import wait_for_threads
 from tests.ranking.test_serving import Clock, wait_for_loading
 
 
@@ -41,9 +40,7 @@ def test_so_does_a_new_version_of_the_catalogue_alone(tmp_path):
     clock.now = 2
     shelf = serving.current.shelf
     shelf.stock()  # which begins the look for a new one
-    for thread in threading.enumerate():
-        if thread.name == "rankstream-catalogue":
-            thread.join(PATIENCE_S)
+    wait_for_threads("rankstream-catalogue")
     stock = shelf.stock()
     assert stock.catalogue.version.startswith("000002")
     assert {"rows", "gone"} <= vars(stock).keys()

@@ -12,7 +12,7 @@ from rankstream.features.embeddings.live import LiveTable
 from rankstream.features.embeddings.table import EmbeddingTable, publish, publish_merged
 from rankstream.features.ids import id_key, id_keys
 from tests.builders.killed import killed_at
-from tests.builders.patience import PATIENCE_S
+from tests.builders.threads import wait_for_threads
 
 IDS = st.one_of(st.integers(0, 2**63 - 1), st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=20))
 
@@ -207,9 +207,7 @@ def test_a_live_table_notices_by_itself_but_not_at_each_look_up(tmp_path):
     assert value(table) == 1
     clock.now = 1.5
     value(table)
-    for thread in threading.enumerate():
-        if thread.name == "rankstream-table":
-            thread.join(PATIENCE_S)
+    wait_for_threads("rankstream-table")
     assert value(table) == 2
 
 

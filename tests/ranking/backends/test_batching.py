@@ -1,6 +1,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import ExitStack, closing
 from time import sleep
 
 import pytest
@@ -31,18 +32,29 @@ class Doubling:
         return end
 
 
-def test_who_asks_gets_his_own_answer_and_batches_are_no_larger_than_they_may_be():
+@pytest.fixture
+def a_batcher():
+    """Make batchers whose threads end with the test."""
+    with ExitStack() as made:
+
+        def make(*args, **options):
+            return made.enter_context(closing(Batcher(*args, **options)))
+
+        yield make
+
+
+def test_who_asks_gets_his_own_answer_and_batches_are_no_larger_than_they_may_be(a_batcher):
     doubling = Doubling()
-    batcher = Batcher(doubling.start, max_batch=4)
+    batcher = a_batcher(doubling.start, max_batch=4)
     with ThreadPoolExecutor(16) as threads:
         assert list(threads.map(batcher.ask, range(64))) == [2 * one for one in range(64)]
     assert max(map(len, doubling.batches)) <= 4
     assert sorted(one for batch in doubling.batches for one in batch) == list(range(64))
 
 
-def test_what_waits_while_batches_are_computed_goes_together():
+def test_what_waits_while_batches_are_computed_goes_together(a_batcher):
     doubling = Doubling(held=True)
-    batcher = Batcher(doubling.start, max_batch=8, in_flight=2)
+    batcher = a_batcher(doubling.start, max_batch=8, in_flight=2)
     with ThreadPoolExecutor(8) as threads:
         asked = []
         for number in range(2):
@@ -56,25 +68,25 @@ def test_what_waits_while_batches_are_computed_goes_together():
     assert [len(batch) for batch in doubling.batches] == [1, 1, 5]
 
 
-def test_a_batch_waits_for_more_until_its_deadline_and_no_longer():
+def test_a_batch_waits_for_more_until_its_deadline_and_no_longer(a_batcher):
     doubling = Doubling()
-    batcher = Batcher(doubling.start, max_batch=3, wait_s=10)  # the third request ends the wait
+    batcher = a_batcher(doubling.start, max_batch=3, wait_s=10)  # the third request ends the wait
     with ThreadPoolExecutor(3) as threads:
         assert sorted(threads.map(batcher.ask, range(3))) == [0, 2, 4]
     assert [sorted(batch) for batch in doubling.batches] == [[0, 1, 2]]
-    assert Batcher(doubling.start, wait_s=0.01).ask(7) == 14  # nobody else comes
+    assert a_batcher(doubling.start, wait_s=0.01).ask(7) == 14  # nobody else comes
 
 
-def test_a_batch_that_fails_fails_for_those_who_asked_and_the_next_goes_on():
-    batcher = Batcher(Doubling().start)
+def test_a_batch_that_fails_fails_for_those_who_asked_and_the_next_goes_on(a_batcher):
+    batcher = a_batcher(Doubling().start)
     with pytest.raises(ValueError, match="a number below zero"):
         batcher.ask(-1)
     assert batcher.ask(4) == 8
 
 
-def test_both_threads_end_when_it_is_closed():
+def test_both_threads_end_when_it_is_closed(a_batcher):
     before = set(threading.enumerate())
-    batcher = Batcher(Doubling().start)
+    batcher = a_batcher(Doubling().start)
     own = set(threading.enumerate()) - before
     assert batcher.ask(1) == 2
     batcher.close()
@@ -95,9 +107,9 @@ def asked_of(batcher, number):
             raise
 
 
-def test_who_asks_after_it_was_closed_is_told_so_at_once_and_who_asked_before_is_answered():
+def test_who_asks_after_it_was_closed_is_told_so_at_once_and_who_asked_before_is_answered(a_batcher):
     doubling = Doubling(held=True)
-    batcher = Batcher(doubling.start, max_batch=1, in_flight=1)
+    batcher = a_batcher(doubling.start, max_batch=1, in_flight=1)
     with ThreadPoolExecutor(3) as threads:
         asked = [threads.submit(batcher.ask, number) for number in range(3)]
         assert doubling.begun.acquire(timeout=PATIENCE_S)
@@ -111,9 +123,9 @@ def test_who_asks_after_it_was_closed_is_told_so_at_once_and_who_asked_before_is
         asked_of(batcher, 4)
 
 
-def test_a_batch_with_too_few_answers_fails_for_all_who_asked_and_the_next_goes_on():
+def test_a_batch_with_too_few_answers_fails_for_all_who_asked_and_the_next_goes_on(a_batcher):
     answers = iter([[2], [8]])
-    batcher = Batcher(lambda batch: lambda: next(answers), max_batch=2, wait_s=10)
+    batcher = a_batcher(lambda batch: lambda: next(answers), max_batch=2, wait_s=10)
     with ThreadPoolExecutor(2) as threads:
         asked = [threads.submit(batcher.ask, number) for number in (1, 2)]
         for one in asked:

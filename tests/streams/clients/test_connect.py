@@ -2,16 +2,21 @@
 
 import asyncio
 import socket
+import threading
 from dataclasses import replace
 
 import pytest
+from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
 from rankstream.streams.clients import connect
 from rankstream.streams.clients.connect import ClientError, missing_topics
+from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, TopicNames
 from rankstream.streams.worker.source import source_of
 from tests.builders.cli import fresh_topics
+from tests.builders.patience import PATIENCE_S
+from tests.builders.threads import none_left
 
 pytestmark = pytest.mark.broker
 
@@ -83,3 +88,24 @@ def test_one_of_several_that_stands_still_is_passed_over(settings, monkeypatch):
         several = replace(settings, bootstrap_servers=f"{still},{settings.bootstrap_servers}")
         for _ in range(6):
             assert missing_topics(several, ["nowhere"]) == ["nowhere"]
+
+
+def test_an_attempt_that_fails_leaves_no_thread():
+    """Who waits for a broker tries for hours, in one process; a thread holds a dozen open files."""
+    nobody = Settings(bootstrap_servers="127.0.0.1:1")
+    with none_left():
+        for _ in range(3):
+            with pytest.raises(ClientError, match="refuses connections"):
+                missing_topics(nobody, ["t"])
+
+
+def test_a_client_that_is_made_after_nobody_waits_any_more_is_closed(bootstrap_servers):
+    go_on = threading.Event()
+
+    def slow(**options):
+        assert go_on.wait(PATIENCE_S)
+        return KafkaAdminClient(**options)
+
+    with none_left():
+        assert connect._attempt(slow, {"bootstrap_servers": bootstrap_servers}, seconds=0.01) == (None, None)
+        go_on.set()

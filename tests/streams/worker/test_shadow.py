@@ -77,9 +77,11 @@ class OneWorker:
 def a_worker(settings: Settings) -> Iterator[OneWorker]:
     worker = OneWorker(settings)
     worker.thread.start()
-    yield worker
-    worker.ended.set()
-    worker.thread.join(PATIENCE_S)
+    try:
+        yield worker
+    finally:
+        worker.ended.set()
+        worker.thread.join(PATIENCE_S)
     assert not worker.thread.is_alive()
 
 
