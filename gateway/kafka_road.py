@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.errors import MessageSizeTooLargeError as TooLarge
 from faust.types import TP
@@ -24,7 +24,7 @@ from rankstream.streams.connection import READ_COMMITTED, connection_of
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS, FEEDS, IMPRESSIONS, MAX_BYTES, REQUESTS, Topic, TopicNames
 from rankstream.streams.tracing import UNTRACED_CALL, CallTrace
-from rankstream.streams.worker.offsets import bounds_of
+from rankstream.streams.worker.offsets import Reader, bounds_of
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class KafkaRoad:
         self._asker: BrokerAsker | None = None
         self._unread: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._started: list[AIOKafkaProducer | AIOKafkaConsumer] = []
+        self._started: list[AIOKafkaProducer | Reader] = []
 
     async def open(self, on_feed: OnFeed) -> None:
         """Connect, and read feeds from where their topic ends now. Raises ``ClientError``."""
@@ -61,8 +61,8 @@ class KafkaRoad:
         )
         make_patient(self._producer.client)
         self._throttling.watch(self._producer.client)
-        self._consumer = AIOKafkaConsumer(
-            **connection_of(self.settings, AIOKafkaConsumer),
+        self._consumer = Reader(
+            **connection_of(self.settings, Reader),
             enable_auto_commit=False,
             auto_offset_reset="latest",
             isolation_level=READ_COMMITTED,

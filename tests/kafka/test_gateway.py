@@ -205,6 +205,17 @@ def test_a_broker_that_is_gone_is_said_and_one_that_is_back_is_used(tmp_path):
         bench.close()
 
 
+def test_it_ends_as_asked_while_the_broker_is_away(tmp_path):
+    with EmbeddedBroker() as broker:
+        bench = Bench(broker.bootstrap_servers, tmp_path, 6.0)
+        bench.create_topics()
+        with a_gateway(bench.settings) as running:
+            broker.process.kill()
+            broker.process.wait()
+            wait_until(lambda: running.call("GET", "/ready").status == 503, "the gateway is not ready")
+        bench.close()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "standing still"])
 def test_on_kafka_feeds_go_on_after_an_outage(kafka, tmp_path, how):
