@@ -36,6 +36,7 @@ from rankstream.streams.clients.throttling import Throttling
 from rankstream.streams.connection import READ_COMMITTED
 from rankstream.streams.worker.fetch_connections import FetchConnections
 from rankstream.streams.worker.fetch_pace import FetchPace
+from rankstream.streams.worker.offsets import is_stopped
 from rankstream.streams.worker.unpacking import NO_EPOCHS
 
 log = logging.getLogger(__name__)
@@ -241,7 +242,8 @@ class ChunkConsumerThread(driver.AIOKafkaConsumerThread):
         """Leave the group; a rebalance that is under way is not waited for, as others may be slow to join it."""
         try:
             async with asyncio.timeout(LEAVE_S):
-                await super().on_thread_stop()
+                if not await is_stopped(super().on_thread_stop()):
+                    await self._ensure_consumer()._client.close()
         except TimeoutError:
             log.info("a rebalance is under way, which is not waited for: the worker leaves the group")
             await leave_at_once(self._ensure_consumer())

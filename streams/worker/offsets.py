@@ -1,7 +1,7 @@
 """Where partitions begin and end, correct on every broker, and what the group has committed."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,13 +57,23 @@ class Reader(AIOKafkaConsumer):  # type: ignore[misc]
 
     async def stop(self) -> None:
         """Stop it. Raises ``CancelledError`` only where the one who waits was cancelled."""
-        try:
-            await super().stop()
-        except asyncio.CancelledError:
-            waiting = asyncio.current_task()
-            if waiting is None or waiting.cancelling():
-                raise
+        if not await is_stopped(super().stop()):
             await self._client.close()
+
+
+async def is_stopped(stopping: Awaitable[None]) -> bool:
+    """Await what stops a consumer of aiokafka; return whether it was done, with its connections closed.
+
+    Raises ``CancelledError`` only where the one who waits was cancelled.
+    """
+    try:
+        await stopping
+    except asyncio.CancelledError:
+        waiting = asyncio.current_task()
+        if waiting is None or waiting.cancelling():
+            raise
+        return False
+    return True
 
 
 def reader(settings: Settings, **options: Any) -> AIOKafkaConsumer:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from rankstream.streams.broker import RealKafka
-from tests.kafka.harness import Bench
+from tests.kafka.harness import Bench, wait_until
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -46,4 +46,20 @@ def test_a_worker_waits_for_brokers_that_are_away_for_a_minute(kafka, tmp_path, 
     assert worker.terminate() == 0, worker.log[-6000:]
     assert bench.states() == bench.expected_states()
     assert set(bench.feeds()) == {f"r{number}" for number in range(50)}
+    bench.close()
+
+
+def test_a_worker_that_is_asked_to_end_while_they_are_away_does(kafka, tmp_path):
+    bench = Bench(kafka.bootstrap_servers, tmp_path, session_timeout_s=6.0)
+    bench.create_topics()
+    worker = bench.worker()
+    worker.wait_ready()
+    bench.send_actions(200)
+    bench.wait_committed(200)
+    kafka.process.kill()
+    kafka.process.wait()
+    wait_until(lambda: "no Kafka broker answers" in worker.log, "it knows that the broker is away")
+    assert worker.terminate() == 0, worker.log[-6000:]
+    assert "Traceback" not in worker.log
+    kafka.start()
     bench.close()
