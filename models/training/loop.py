@@ -13,7 +13,7 @@ a step's micro-batches and end, within rounding, where one process ends::
 import json
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import ceil, inf, isfinite
 from pathlib import Path
@@ -198,19 +198,19 @@ def fit(
         log = open_train_log(checkpoints if here.writes and not run.history.stopped else None, run.step)
         steps = run.plan.steps if config.epochs is None else None
         bar = Bar(progress if here.writes else None, title, metric_name, steps, run.plan.epoch_steps or 1.0, run.step)
-        while not run.history.stopped:
-            run.take_step()
-            bar.move(run.step, run.recent[-1])
-            run.note_time(clock)
-            if run.is_due:
-                numbers = run.evaluate()
-                log.write(run.step, {metric_name if name == METRIC else name: numbers[name] for name in numbers})
-                bar.note(run.step, numbers["loss"], numbers.get(METRIC))
-            run.note_end()
-            if run.step % config.checkpoint_every == 0 or run.history.stopped:
-                run.save(clock.passed())
-        bar.end(run.step, run.history.summary(title), run.history.warning(title))
-        log.close()
+        with closing(log):
+            while not run.history.stopped:
+                run.take_step()
+                bar.move(run.step, run.recent[-1])
+                run.note_time(clock)
+                if run.is_due:
+                    numbers = run.evaluate()
+                    log.write(run.step, {metric_name if name == METRIC else name: numbers[name] for name in numbers})
+                    bar.note(run.step, numbers["loss"], numbers.get(METRIC))
+                run.note_end()
+                if run.step % config.checkpoint_every == 0 or run.history.stopped:
+                    run.save(clock.passed())
+            bar.end(run.step, run.history.summary(title), run.history.warning(title))
     run.keep_best()
     return run.history
 

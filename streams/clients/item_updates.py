@@ -63,8 +63,12 @@ class CatalogueFollower:
             last_read=last_read_of(self.catalogue),
         )
         self._topic = FollowedTopic(settings, self._reader.topic, self.catalogue.header.source)
-        self._refuse_another_topic()
-        self._ends = self._seek()  # of the topic at the start
+        try:
+            self._refuse_another_topic()
+            self._ends = self._seek()  # of the topic at the start
+        except BaseException:
+            self._close()
+            raise
         self._behind = list(self._ends)  # partitions that are not read up to there
 
     def _seek(self) -> dict[int, int]:
@@ -133,5 +137,8 @@ class CatalogueFollower:
             if kind is None:
                 self._producer.flush()
         finally:
-            self._producer.close()
-            self._reader.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._producer.close()
+        self._reader.close()

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from time import monotonic
 
 import pytest
@@ -20,9 +21,16 @@ class EchoServer:
         self.port = self._socket.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
 
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RD)
+        self._socket.close()
+
     def _serve(self) -> None:
         while True:
-            connection, _ = self._socket.accept()
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:  # closed
+                return
             threading.Thread(target=self._echo, args=(connection,), daemon=True).start()
 
     def _echo(self, connection: socket.socket) -> None:
@@ -37,8 +45,9 @@ class EchoServer:
 
 
 @pytest.fixture
-def server() -> EchoServer:
-    return EchoServer()
+def server() -> Iterator[EchoServer]:
+    with closing(EchoServer()) as made:
+        yield made
 
 
 @pytest.fixture
