@@ -5,6 +5,7 @@
     2023-11-14T22:13:20.5+01:00   2023/11/14 10:13 PM   2023-11-14        in any log; without a zone: UTC
     14.11.2023 22:13   14/11/23   14-11-2023, 22:13:20                    in one whose dates have the day first
     11/14/2023 10:13 PM   11-14-2023                                      in one whose dates have the month first
+    Tue Nov 14 22:13:20 +0000 2023   14 Nov 2023   November 14, 2023      in any log: English names of months
 
 ``time_columns.py`` reads whole columns by the same patterns.
 """
@@ -22,19 +23,32 @@ EPOCH_DAY = date(1970, 1, 1).toordinal()
 DAY_MS = 86_400_000
 BLANKS = " \t\r\n"
 MAX_TEXT = 64  # characters; anything longer is no time
-CLOCK = (  # hour, minute, second, fraction, half (of the day), zone; the syntax is both Python's and RE2's
-    r"(?:(?:[Tt ]|, ?)(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})"
-    r"(?:[.,](?P<fraction>[0-9]+))?)?)?"
+HOURS = (  # hour, minute, second, fraction, half (of the day); the syntax is both Python's and RE2's
+    r"(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?)?"
     "(?:[ \u202f]?(?P<half>[AaPp])[.]?[Mm][.]?)?"  # U+202F is what browsers write there
-    r" ?(?P<zone>Z|z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
+)
+ZONE = r" ?(?P<zone>Z|z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?"
+CLOCK = f"(?:(?:[Tt ]|, ?| at ){HOURS}{ZONE})?"
+MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+MONTH = (
+    r"(?P<month>(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
+    r"oct(?:ober)?|nov(?:ember)?|dec(?:ember)?))[.]?"
+)
+WEEKDAY = r"(?:(?i:mon|tue|wed|thu|fri|sat|sun)[a-z]*[.]?,? )?"
+YEAR = "(?P<year>[0-9]{4})"
+NAMED = (  # months by name, whose order is plain: of mails and web servers, of the United States, of Twitter and C
+    rf"{WEEKDAY}(?P<day>[0-9]{{1,2}})(?:[-/ ]|[.] ?){MONTH}[-/ ,]+{YEAR}{CLOCK.replace('[Tt ]', '[Tt: ]')}",
+    rf"{WEEKDAY}{MONTH} (?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?,? {YEAR}{CLOCK}",
+    rf"{WEEKDAY}{MONTH} +(?P<day>[0-9]{{1,2}}) {HOURS}{ZONE} {YEAR}",
 )
 DATE = r"(?P<year>[0-9]{4})[-/](?P<month>[0-9]{1,2})[-/](?P<day>[0-9]{1,2})" + CLOCK
 DAY_FIRST, MONTH_FIRST = "day-first", "month-first"
 DATE_ORDERS = (AUTO, DAY_FIRST, MONTH_FIRST)  # of a log's dates; auto where the year comes first, or none is told
+ORDERED = r"[-/.](?P<year>[0-9]{4}|[0-9]{2})" + CLOCK
 PATTERNS: Mapping[str, tuple[str, ...]] = {  # of the dates that are read by an order
-    AUTO: (DATE,),
-    DAY_FIRST: (DATE, r"(?P<day>[0-9]{1,2})[-/.](?P<month>[0-9]{1,2})[-/.](?P<year>[0-9]{4}|[0-9]{2})" + CLOCK),
-    MONTH_FIRST: (DATE, r"(?P<month>[0-9]{1,2})[-/.](?P<day>[0-9]{1,2})[-/.](?P<year>[0-9]{4}|[0-9]{2})" + CLOCK),
+    AUTO: (DATE, *NAMED),
+    DAY_FIRST: (DATE, *NAMED, r"(?P<day>[0-9]{1,2})[-/.](?P<month>[0-9]{1,2})" + ORDERED),
+    MONTH_FIRST: (DATE, *NAMED, r"(?P<month>[0-9]{1,2})[-/.](?P<day>[0-9]{1,2})" + ORDERED),
 }
 DATE_TEXTS = {order: tuple(map(re.compile, patterns)) for order, patterns in PATTERNS.items()}
 DATE_TEXT = DATE_TEXTS[AUTO][0]
@@ -64,11 +78,15 @@ def date_ms(found: "re.Match[str]", raw: str, name: str) -> int:
         hour = hour % 12 + 12 * (half in "Pp")
     try:
         year = int(parts["year"]) + (CENTURY if len(parts["year"]) == 2 else 0)
-        day = date(year, int(parts["month"]), int(parts["day"])).toordinal() - EPOCH_DAY
+        day = date(year, _month_number(parts["month"]), int(parts["day"])).toordinal() - EPOCH_DAY
     except ValueError:
         raise no_time(raw, name) from None
     milli = int((parts["fraction"] or "").ljust(3, "0")[:3])
     return day * DAY_MS + (hour * 60 + minute - offset) * 60_000 + second * 1000 + milli
+
+
+def _month_number(month: str) -> int:
+    return MONTHS.index(month[:3].lower()) + 1 if month[0].isalpha() else int(month)
 
 
 def zone_minutes(zone: str | None) -> int | None:

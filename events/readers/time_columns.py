@@ -18,6 +18,7 @@ from rankstream.events.readers.dates import (
     DAY_MS,
     EPOCH_DAY,
     MAX_TEXT,
+    MONTHS,
     PATTERNS,
     zone_minutes,
 )
@@ -162,6 +163,12 @@ def _floats(texts: Column) -> Column:
         return pa.array([None if text is None else float(text) for text in texts.to_pylist()], pa.float64())
 
 
+def _month_digits(months: Column) -> Column:
+    """Return months as digits; those that come by name are told by its first three letters."""
+    named = pc.index_in(pc.utf8_lower(pc.utf8_slice_codeunits(months, 0, 3)), pa.array(MONTHS))
+    return pc.coalesce(pc.add(named, 1).cast(pa.string()), pc.if_else(pc.utf8_is_digit(months), months, "0"))
+
+
 def _of_dates(texts: Column, pattern: str) -> tuple[Ints, Bools]:
     """Return the times of dates of a pattern of ``dates.PATTERNS``, by the calendar's arithmetic on all at once."""
     parts = pc.extract_regex(texts, f"^(?:{pattern})$")
@@ -169,6 +176,7 @@ def _of_dates(texts: Column, pattern: str) -> tuple[Ints, Bools]:
     if not found.any():
         return np.zeros(len(texts), np.int64), found
     part = {name: pc.fill_null(pc.struct_field(parts, name), "") for name in PARTS}
+    part["month"] = _month_digits(part["month"])
     milli = pc.utf8_slice_codeunits(pc.utf8_rpad(part["fraction"], 3, "0"), 0, 3)
     year, month, day, hour, minute, second, milli = (
         pc.if_else(pc.equal(digits, ""), "0", digits).cast(pa.int64()).to_numpy(zero_copy_only=False)

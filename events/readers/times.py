@@ -5,6 +5,7 @@
     1700000000   1700000000.25   "1.7e9"                                             numbers, in the log's one unit
     2023-11-14T22:13:20.5+01:00   2023-11-14 22:13:20 UTC   2023/11/14 22:13   2023-11-14    dates; without a zone: UTC
     14.11.2023 22:13   11/14/2023 10:13 PM    dates with the day or the month first: in a log of that order (dates.py)
+    Tue Nov 14 22:13:20 +0000 2023   14/Nov/2023:22:13:20 +0000   Nov 14, 2023    dates that name the month in English
     timestamps and dates of Parquet, of any unit and zone
 
 This is the plain reference for ``time_columns.py``, which reads whole columns.
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from math import isfinite
+from math import inf, isfinite
 from typing import Any
 
 from rankstream.events.action_event import MIN_TIME_MS
@@ -41,6 +42,7 @@ NS_PER_MS = 1_000_000
 UNITS_NS = {"s": 1_000_000_000, "ms": NS_PER_MS, "us": 1000, "ns": 1}  # of a unit, in nanoseconds
 TIME_UNITS = (AUTO, *UNITS_NS)
 SAMPLE_ROWS = 1000  # that a unit is told from, of each file
+SECOND_DIGITS = 10  # of a time since 1970 that is right to the second, in any unit
 PLAIN = 0.9  # share of the numbers that must fit one unit where the column's name doesn't say it
 
 INTEGER = r"[+-]?[0-9]+"
@@ -206,9 +208,15 @@ def _notes(name: str, values: list[Any], order: str) -> Iterable[str]:
         yield f"times of column {name} without a zone are read as UTC, as {min(_zoneless(dates))}"
     if len(dates) > len(texts) / 2 and not any(found["hour"] for found in dates):
         yield f"times of column {name} are days alone: what was done on one day counts as done at once, as it lies"
-    rounded = [text for text in texts if "e" in text.lower() and len(text) < 9 and _number.fullmatch(text)]
+    rounded = [text for text in texts if _number.fullmatch(text) and _digits_left(text) < SECOND_DIGITS]
     if len(rounded) > len(texts) / 2:
         yield f"times of column {name} were rounded before they came, as {rounded[0]}; export them with all digits"
+
+
+def _digits_left(text: str) -> float:
+    """Return how many digits a number with an exponent is written with, which is all that was kept of it."""
+    mantissa, exponent, _ = text.lower().partition("e")
+    return sum(map(str.isdigit, mantissa)) if exponent else inf
 
 
 def _zoneless(dates: "list[re.Match[str]]") -> list[str]:

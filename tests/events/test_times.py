@@ -35,6 +35,18 @@ DATES = {
     "2019-10-01 00:00:00.5": NOON_MS - 12 * 3_600_000,
     "2019-10-01 12:00:00.5 am UTC": NOON_MS - 12 * 3_600_000,
     "2019-10-01, 2:00:00.5 p.m. +02:00": NOON_MS,
+    "Tue Oct 01 12:00:00 +0000 2019": NOON_MS - 500,
+    "Tue Oct 01 05:00:00 -0700 2019": NOON_MS - 500,
+    "Tue Oct  1 12:00:00 2019": NOON_MS - 500,
+    "Tue, 01 Oct 2019 14:00:00 +0200": NOON_MS - 500,
+    "Tue, 1 Oct 2019 12:00:00 GMT": NOON_MS - 500,
+    "01/Oct/2019:14:00:00 +0200": NOON_MS - 500,
+    "1-OCT-2019 12:00:00.5": NOON_MS,
+    "1. October 2019, 12:00": NOON_MS - 500,
+    "Tuesday, October 1st, 2019 at 12:00 PM": NOON_MS - 500,
+    "Oct. 1, 2019": NOON_MS - 500 - 12 * 3_600_000,
+    "Sept 30, 2019": NOON_MS - 500 - 36 * 3_600_000,
+    "29 Feb 2020": 1_582_934_400_000,
 }
 ORDERED = {  # of dates that have the day first, and of the same time with the month first
     "01.10.2019 12:00:00,5": "10/1/2019 12:00:00.5 PM",
@@ -86,6 +98,7 @@ def test_whether_day_or_month_comes_first_is_not_guessed_from_one_value(text):
 
 NOT_TIMES = ("noon", "", "2019-02-29", "2019-13-01", "2019-10-01 13:00 PM", "2019-10-01 0:30 AM", "2019-10-01T24:00",
              "2019-10-01 12:61", "2019-10-01T00:00+25:00", "0x1f", "1_000", "nan", "inf", "1e999", "9" * 400, "-", "١٧",
+             "Feb 30, 2019", "1 Foo 2019", "Oct 2019", "Tue Oct 01 25:00:00 2019", "ſep 1, 2019", "1 Octo 2019",
              True, None, [1], float("nan"))  # fmt: skip
 
 
@@ -247,8 +260,12 @@ def test_what_unit_a_columns_name_claims(name, unit):
 def test_what_is_said_of_times():
     (note,) = told_unit({"date": ["2019-10-01 12:00", "2019-10-01T12:00Z"]}, "log").notes
     assert note == "times of column date without a zone are read as UTC, as 2019-10-01 12:00"
-    (note,) = told_unit({"when": ["1.57E+09"] * 3}, "log").notes
-    assert "times of column when were rounded before they came, as 1.57E+09" in note
+    for rounded in ("1.57E+09", "1.50421E+12", "1.569931e+09"):
+        (note,) = told_unit({"when": [rounded] * 3}, "log").notes
+        assert f"times of column when were rounded before they came, as {rounded}" in note
+    assert told_unit({"when": ["1.569931200e+09", "1.5699312005e+12"]}, "log", "s").notes == ()
+    (note,) = told_unit({"when": ["Tue Oct 01 12:00:00 2019", "Tue Oct 01 12:00:00 +0000 2019"]}, "log").notes
+    assert note.endswith("without a zone are read as UTC, as Tue Oct 01 12:00:00 2019")
     assert told_unit({"date": ["2019-10-01 12:00 UTC", MS]}, "log").notes == ()
     (*_, note) = told_unit({"date": ["2019-10-01", "2019-10-02"]}, "log").notes
     assert note.startswith("times of column date are days alone: ")
