@@ -19,6 +19,7 @@ from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import LogOptions
 from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
+from rankstream.events.readers.clocks import named_both, told_both
 from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.dumped import OF_LISTS, OTHER, USER_ACTIONS, ActionReader, topic_of
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED, JsonReader
@@ -64,7 +65,11 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
             return Recognised(of_public(as_form, form, PUBLIC[name].vocabulary), path, name)
         if kind in PUBLIC:
             return Recognised(None, path, why_not=_not_of(layout, kind or ""))
+    layout, options = _with_both(layout, options)
     shape, fits = _shape_of(placed, options, layout.columns)
+    if layout.type == "text" and (both := told_both(fits.get("timestamp_ms", ()), layout.columns, layout.first_rows)):
+        layout, fits["timestamp_ms"] = replace(layout, both=both), [both.day]
+        shape = replace(shape, sources={**shape.sources, "timestamp_ms": both.day})
     try:
         if layout.type == "text" and not layout.columns and layout.first_rows:
             raise why_no_heading(layout)
@@ -81,7 +86,18 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
             )
     check_names(layout)
     guesses = {name: one for name, (one, *_) in fits.items()}
+    if layout.both is not None and "timestamp_ms" in guesses:
+        guesses["timestamp_ms"] = str(layout.both)
     return Recognised(_of_the_wire(layout, shape, options.fields), path, WIRE_FORMAT, guesses)
+
+
+def _with_both(layout: Layout, options: LogOptions) -> tuple[Layout, LogOptions]:
+    """Return what is to be read of a file whose times are named as two columns, ``Date+Time``."""
+    named = options.columns.get("timestamp_ms", "")
+    both = named_both(named, layout.columns) if layout.type == "text" else None
+    if both is None:
+        return layout, options
+    return replace(layout, both=both), replace(options, columns={**options.columns, "timestamp_ms": both.day})
 
 
 def _of_records(layout: Layout, topic: str, options: LogOptions) -> Recognised:

@@ -1,7 +1,7 @@
 """Parquet, delimited text and the JSON lines of public logs as batches of columns; ``arrow_batch.py`` packs them."""
 
 import io
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,8 @@ from rankstream.events.readers.arrow_batch import (
     plain,
     rows_of_batch,
 )
+from rankstream.events.readers.clocks import DayAndClock
+from rankstream.events.readers.dates import BLANKS
 from rankstream.events.readers.id_columns import with_plain_ids
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading, problem
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, rows_of
@@ -126,7 +128,11 @@ class ColumnReader:
             count(f"{RAGGED}: {shown(row.text)}", row.number - self.layout.skip)
             return "skip"
 
-        if self.layout.columns:
+        both = self.layout.both
+        if both is not None and both.day in self.columns:
+            with open_text(self.layout, dict.fromkeys((*self.columns, both.clock)), ragged) as batches:
+                yield from (_with_clock(batch, both, self.columns) for batch in batches)
+        elif self.layout.columns:
             with open_text(self.layout, self.columns, ragged) as batches:
                 yield from batches
 
@@ -169,7 +175,15 @@ def _column(values: list[Any]) -> Any:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
-def open_text(layout: Layout, columns: Sequence[str], ragged: Callable[[Any], str]) -> Any:
+def _with_clock(batch: Batch, both: DayAndClock, columns: Sequence[str]) -> Batch:
+    """Return these columns of a batch, that of the days with the times of day behind them."""
+    whole = pc.binary_join_element_wise(batch.column(both.day), batch.column(both.clock), " ")
+    whole = pc.utf8_trim(whole, characters=BLANKS)
+    given = [whole if name == both.day else batch.column(name) for name in columns]
+    return pa.RecordBatch.from_arrays(given, list(columns))
+
+
+def open_text(layout: Layout, columns: Collection[str], ragged: Callable[[Any], str]) -> Any:
     """Open delimited text as a stream of batches, all columns as text: an id of 007 must stay one."""
     source: Any
     if len(layout.delimiter) > 1:

@@ -117,7 +117,9 @@ def _parquet_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[R
 
 
 def _text_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]:
-    wanted = [(at, name) for at, name in enumerate(layout.columns) if columns is None or name in columns]
+    both = layout.both if columns is None or (layout.both and layout.both.day in columns) else None
+    clock = both.clock if both else None
+    wanted = [(at, name) for at, name in enumerate(layout.columns) if columns is None or name in {*columns, clock}]
     width = len(layout.columns)
     try:
         with TextIOWrapper(open_bytes(layout.path), "utf-8", "surrogateescape", newline="") as lines:
@@ -126,7 +128,7 @@ def _text_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]
                     row = {name: fields[at] for at, name in wanted}
                     if any(map(not_utf8, row.values())):
                         raise LogError(why_not_utf8(layout.path) or f"{layout.path} is no UTF-8")
-                    yield row
+                    yield row if both is None else both.joined(row)
                 elif fields:
                     yield {PROBLEM: f"{RAGGED}: {shown(layout.delimiter.join(fields))}"}
     except (*NOT_WHOLE, csv.Error) as exc:

@@ -24,6 +24,7 @@ from typing import Any
 from rankstream.events.arrivals import LogError
 from rankstream.events.files import file_type
 from rankstream.events.guess import names_a_field
+from rankstream.events.readers.clocks import DayAndClock
 from rankstream.events.readers.unpacked import NOT_WHOLE, not_utf8, open_bytes, why_not_utf8
 
 DELIMITERS = ("\t", "::", ";", "|", ",")  # of two that fit alike the first one: a comma stands in numbers, too
@@ -64,6 +65,7 @@ class Layout:
     skip: int = 1  # rows of text before the data: the heading, and empty ones before it
     quoted: bool = True  # of text: whether a field may stand in quotes, and then hold delimiters and line ends
     first_rows: tuple[tuple[str, ...], ...] = ()  # of text, without the heading
+    both: DayAndClock | None = None  # of text: the columns that hold the day and the time of day of one time
 
 
 def delimiter_of(given: str) -> str:

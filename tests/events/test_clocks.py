@@ -1,0 +1,78 @@
+"""The day in one column and the time of day in another are one time."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rankstream.events.arrivals import LogError
+from rankstream.events.open import LogOptions, open_log
+from rankstream.events.readers.plain import PlainReader
+from rankstream.events.registry import read_log
+
+TEN_MS = 1_477_821_600_000  # 2016-10-30 10:00 UTC
+SOLD = LogOptions(constants={"action": "sale"})
+
+
+def a_till(path: Path, rows: list[str], heading: str = "Date,Time,customer,Item") -> Path:
+    """A log of a till whose rows begin with a day and a time of day."""
+    path.write_text("\n".join([heading, *rows]) + "\n")
+    return path
+
+
+def times_of(path: Path, options: LogOptions = SOLD) -> list[int]:
+    """The times of a log's rows, by the fast reader, which must be those of the plain one."""
+    log = open_log(path, options)
+    (file,) = log.files
+    plainly = replace(log, files=(replace(file, reader=PlainReader(file.layout)),))
+    times = read_log(log).times_ms.tolist()
+    assert read_log(plainly).times_ms.tolist() == times
+    return times
+
+
+@pytest.mark.parametrize(
+    ("day", "clock"),
+    [("2016-10-30", "10:00:00"), ("2016-10-30", "10:00"), ("30.10.2016", "10:00:00.0"), ("10/30/2016", "10:00 AM")],
+)
+def test_both_are_told_by_their_values_and_said(day, clock, tmp_path):
+    path = a_till(tmp_path / "till.csv", [f"{day},{clock},c1,tea", f"{day},{clock},c2,jam"])
+    assert times_of(path) == [TEN_MS, TEN_MS]
+    assert "timestamp_ms is Date+Time; --map says otherwise" in open_log(path, SOLD).notes[0]
+
+
+def test_columns_of_any_names_are_joined_where_both_are_named(tmp_path):
+    path = a_till(tmp_path / "till.csv", ["2016-10-30,10:00,c1,tea"], "Tag,Uhrzeit,customer,Item")
+    named = replace(SOLD, columns={"timestamp_ms": "Tag+Uhrzeit"})
+    assert times_of(path, named) == [TEN_MS]
+    with pytest.raises(LogError, match=r"has no column Tag\+Zeit"):
+        open_log(path, replace(SOLD, columns={"timestamp_ms": "Tag+Zeit"}))
+
+
+def test_one_of_them_is_read_alone_where_it_alone_is_named(tmp_path):
+    path = a_till(tmp_path / "till.csv", ["2016-10-30,10:00,c1,tea"])
+    assert times_of(path, replace(SOLD, columns={"timestamp_ms": "Date"})) == [TEN_MS - 10 * 3_600_000]
+
+
+def test_a_row_without_a_time_of_day_has_its_day_and_one_without_a_day_is_skipped(tmp_path):
+    path = a_till(tmp_path / "till.csv", ["2016-10-30,10:00,c1,tea", "2016-10-30,,c1,jam"])
+    assert times_of(path) == [TEN_MS - 10 * 3_600_000, TEN_MS]
+    a_till(path, ["2016-10-30,10:00,c1,tea", ",10:00,c2,tea"])
+    with pytest.raises(LogError, match="row 2: Date is '10:00'; wanted a date"):
+        read_log(open_log(path, SOLD))
+
+
+def test_a_column_whose_name_holds_a_plus_is_that_column(tmp_path):
+    path = a_till(tmp_path / "till.csv", ["2016-10-30 10:00,2015-01-01,10:00,c1,tea"], "a+b,a,b,customer,Item")
+    assert times_of(path, replace(SOLD, columns={"timestamp_ms": "a+b"})) == [TEN_MS]
+
+
+@pytest.mark.parametrize("rows", [["2016-10-30,2016-10-31,c1,tea"], ["10:00,11:00,c1,tea"], ["2016-10-30,17,c1,tea"]])
+def test_two_columns_that_are_not_a_day_and_a_time_of_day_are_still_refused(rows, tmp_path):
+    with pytest.raises(LogError, match="several columns that may hold timestamp_ms, Date and Time"):
+        open_log(a_till(tmp_path / "till.csv", rows), SOLD)
+
+
+def test_rows_of_a_folder_of_such_files_are_read_alike(tmp_path):
+    for day in ("29", "30"):
+        a_till(tmp_path / f"{day}.csv", [f"2016-10-{day},10:00,c1,tea"])
+    assert read_log(open_log(tmp_path, SOLD)).times_ms.tolist() == [TEN_MS - 86_400_000, TEN_MS]
