@@ -29,6 +29,7 @@ ITEMS = (
 )  # fmt: skip
 WORDS = ("name", "title", "description")  # endings of a name of what items are called: an id where there is no other
 ONLY_NUMBERED = ("content", "stock", "show", "post", "doc")  # by themselves they are texts, or amounts
+MAYBE_ITEMS = ("job", "vacancy", "question", "exercise", "problem", "lesson", "photo", "repo", "repository")
 LINES = ("lineitemsku", "lineitemid", "lineitemproductid")  # of orders with several lines
 LOGINS = ("email", "emailaddress", "mail", "useremail", "customeremail", "username", "userlogin", "login", "nickname")
 ACTIONS = ("action", "event", "behavior", "behaviour", "interaction", "activity", "useraction", "userbehavior", "verb")
@@ -40,10 +41,10 @@ TIMES = (
     "invoicedate", "transactiondate", "transactiontime", "ratingtime", "tstamp", "tdat",
 )  # fmt: skip
 DEEDS = (
-    "action", "activity", "add", "added", "buy", "checkin", "click", "clicked", "creation", "event", "interaction",
-    "listen", "log", "order", "orderpurchase", "play", "post", "posted", "purchase", "purchased", "rated", "rating",
-    "read", "request", "review", "start", "started", "stream", "transaction", "utc", "view", "viewed", "visit", "watch",
-    "watched",
+    "action", "activity", "add", "added", "application", "applied", "apply", "buy", "checkin", "click", "clicked",
+    "creation", "event", "interaction", "listen", "log", "order", "orderpurchase", "play", "post", "posted", "purchase",
+    "purchased", "rated", "rating", "read", "request", "review", "start", "started", "stream", "transaction", "utc",
+    "view", "viewed", "visit", "watch", "watched",
 )  # fmt: skip
 CLOCKS = ("timestamp", "datetime", "date", "time", "dt", "ts", "at", "tstamp", "unixtime")
 LISTS = ("list", "request", "slate", "feed", "search", "query", "pageview", "impressionlist")  # what was shown at once
@@ -79,11 +80,14 @@ SYNONYMS: Mapping[str, tuple[Names, ...]] = {
     "item_id": (
         _with(ITEMS, NUMBERED) | _with(ONLY_NUMBERED, NUMBERED[1:]) | frozenset(LINES),
         _with(("artist", "album", "business", "restaurant", "place", "location", "page", "url", "ad"), NUMBERED),
-        _with(map("".join, product(DEEDS, ITEMS)), NUMBERED[1:]),
+        _with(map("".join, product(DEEDS, ITEMS)), NUMBERED[1:]) | _with(MAYBE_ITEMS, NUMBERED[1:]),
         _with(ITEMS, WORDS),
     ),
     "action": (_with(ACTIONS, KINDS) | {"type"},),
-    "timestamp_ms": (_with(TIMES, UNITS), _with(map("".join, product(DEEDS, CLOCKS)), UNITS) - _with(TIMES, UNITS)),
+    "timestamp_ms": (
+        _with(TIMES, UNITS),
+        _with(map("".join, (*product(DEEDS, CLOCKS), *product(CLOCKS, DEEDS))), UNITS) - _with(TIMES, UNITS),
+    ),
     "surface": (frozenset({"surface"}),),
     "value": (frozenset({"value"}),),
     "arrived_ms": (frozenset({"arrivedms", "arrivedat"}),),

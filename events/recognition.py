@@ -9,6 +9,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from rankstream.events.arrivals import LogError
@@ -19,7 +20,7 @@ from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import LogOptions
 from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
-from rankstream.events.readers.clocks import named_both, told_both
+from rankstream.events.readers.clocks import fuller, named_both, told_both
 from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.dumped import OF_LISTS, OTHER, USER_ACTIONS, ActionReader, topic_of
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED, JsonReader
@@ -31,6 +32,8 @@ from rankstream.events.readers.times import TIMES
 from rankstream.events.skipped import shown
 from rankstream.features.actions import Vocabulary
 
+FIRST_ROWS = 100  # that tell which of several columns holds a field
+EMPTY = (None, "")
 NOT_ALWAYS_LOGS = (".txt", ".dat", ".data", ".json")  # endings of much else, too
 
 
@@ -69,7 +72,8 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
     shape, fits = _shape_of(placed, options, layout.columns)
     if layout.type == "text" and (both := told_both(fits.get("timestamp_ms", ()), layout.columns, layout.first_rows)):
         layout, fits["timestamp_ms"] = replace(layout, both=both), [both.day]
-        shape = replace(shape, sources={**shape.sources, "timestamp_ms": both.day})
+    fits = _told_by_values(layout, fits)
+    shape = replace(shape, sources={**shape.sources, **{name: found[0] for name, found in fits.items()}})
     try:
         if layout.type == "text" and not layout.columns and layout.first_rows:
             raise why_no_heading(layout)
@@ -89,6 +93,19 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
     if layout.both is not None and "timestamp_ms" in guesses:
         guesses["timestamp_ms"] = str(layout.both)
     return Recognised(_of_the_wire(layout, shape, options.fields), path, WIRE_FORMAT, guesses)
+
+
+def _told_by_values(layout: Layout, fits: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return which columns fit by what the first rows hold, too: not those that are empty, nor the day of a time."""
+    if all(len(columns) == 1 for columns in fits.values()):
+        return dict(fits)
+    rows = list(islice(rows_of(layout), FIRST_ROWS))
+    found = {}
+    for name, columns in fits.items():
+        filled = [column for column in columns if any(row.get(column) not in EMPTY for row in rows)] or columns
+        whole = fuller(filled, rows) if name == "timestamp_ms" else None
+        found[name] = filled if whole is None else [whole]
+    return found
 
 
 def _with_both(layout: Layout, options: LogOptions) -> tuple[Layout, LogOptions]:

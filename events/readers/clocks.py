@@ -7,11 +7,16 @@
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
-from rankstream.events.readers.dates import BLANKS, DATE_TEXTS
+from rankstream.events.arrivals import LogError
+from rankstream.events.readers.dates import BLANKS, DATE_TEXTS, DAY_MS
+from rankstream.events.readers.times import DAY_DIGITS, time_ms, told_unit
 
+DAY_LENGTH = 8  # of 20231114
 BOTH = "+"  # between the names of the two columns
 CLOCK_ALONE = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?:[ \u202f]?[AaPp][.]?[Mm][.]?)?")
 
@@ -52,6 +57,35 @@ def told_both(fits: Sequence[str], columns: Sequence[str], first_rows: Sequence[
         if are_clocks and values[day] and all(map(_is_day, values[day])):
             return DayAndClock(day, clock)
     return None
+
+
+def fuller(fits: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return which of two columns has the time of day, where the other holds nothing but its day; None if not so."""
+    if len(fits) != 2:
+        return None
+    values = {name: [row.get(name) for row in rows] for name in fits}
+    for days, times in (fits, fits[::-1]):
+        try:
+            told = told_unit({times: values[times]}, times)
+            whole = [time_ms(value, told.unit, times, told.dates) for value in values[times]]
+            begin = [_day_ms(value) for value in values[days]]
+        except (LogError, ValueError):
+            continue
+        apart = [abs(at_ms - day_ms) for at_ms, day_ms in zip(whole, begin, strict=True)]
+        if apart and max(apart) < 2 * DAY_MS and any(at_ms % DAY_MS for at_ms in whole):  # days are of some zone
+            return times
+    return None
+
+
+def _day_ms(value: Any) -> int:
+    """Return when a day alone begins. Raises ``ValueError`` for anything else."""
+    text = str(value).strip(BLANKS)
+    if len(text) == DAY_LENGTH and text.isdigit():
+        return int(datetime.strptime(text, DAY_DIGITS[DAY_LENGTH]).replace(tzinfo=UTC).timestamp()) * 1000
+    if not _is_day(text):
+        raise ValueError(f"{text} is more than a day, or none")
+    told = told_unit({"day": [text]}, "day")
+    return time_ms(text, told.unit, dates=told.dates)
 
 
 def _is_day(text: str) -> bool:

@@ -26,6 +26,7 @@ from rankstream.events.action_event import (
 )
 from rankstream.events.arrivals import NO_ITEM, Arrivals, Ints, LogError, Values, pack_columns
 from rankstream.events.readers.dates import NotATimeError, day_of
+from rankstream.events.readers.nested import nested
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row, json_rows
 from rankstream.events.readers.times import TIMES
 from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes
@@ -160,7 +161,7 @@ class Reading:
         if missing := re.search(r"missing required field `(\w+)`", wrong):
             there = self.shape.column(missing[1]) in row
             came = self._came(row, missing[1]) if there else f"there is no {self.shape.column(missing[1])}"
-            return Rejected("schema", came, f"no {missing[1]}")
+            return Rejected("schema", came + ("" if there else nested(row, missing[1])), f"no {missing[1]}")
         name = re.split(r"\W", path)[0]
         if name in TIMES:
             return Rejected("schema", self._came(row, name), f"{name} not from 1970 to 2109")

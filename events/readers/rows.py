@@ -233,6 +233,8 @@ def _remedy(missing: Sequence[str], columns: Collection[str]) -> str:
             "with --set action=view"
         )
     every = ", ".join(parts)
+    if others == ["timestamp_ms"]:
+        every = f"{every}; a log without times does not say what came next, so nothing can be learned of one"
     if "action" not in missing or (ratings := rating_column(columns)) is None:
         return every
     return f"{every}; if {ratings} holds 1 to 5 stars, --format movielens makes actions of them"

@@ -34,6 +34,7 @@ HEADINGS = [
     "user_id,click_article_id,event,click_timestamp", "CUSTOMER_ID,PRODUCT_ID,event,TRANSACTION_DT",
     "userId,venueId,action,utcTimestamp", "username,game_id,action,started_at", "UserId,PostId,type,CreationDate",
     "customer_unique_id,product_id,event,order_purchase_timestamp", "customer_id,article_id,type,t_dat",
+    "user_id,book_id,action,date_added", "UserID,JobID,event,ApplicationDate",
 ]  # fmt: skip
 
 
@@ -77,6 +78,30 @@ def test_where_two_fit_neither_is_taken_and_map_decides(field, one, two, tmp_pat
     )
     assert f"; in the first row {one} is " in str(refused.value)
     assert len(read_log(open_log(path, LogOptions({field: two})))) == 1
+
+
+def test_of_a_day_and_the_time_of_the_same_day_the_time_is_taken(tmp_path):
+    at_us = (MORNING_MS + 1) * 1000
+    for day in ("20231114", "2023-11-14", "14.11.2023"):
+        path = log_of(tmp_path, {"timestamp_ms": "event_timestamp"}, event_date=day)
+        path.write_text(path.read_text().replace(str(MORNING_MS), str(at_us)))
+        log = open_log(path)
+        assert read_log(log).times_ms.tolist() == [MORNING_MS + 1]
+        assert "timestamp_ms is event_timestamp; --map says otherwise" in log.notes[0]
+
+
+def test_a_day_far_from_the_time_is_another_time_and_asked_for(tmp_path):
+    path = log_of(tmp_path, {"timestamp_ms": "created_at"}, order_date="2023-11-01")
+    with pytest.raises(LogError, match="several columns that may hold timestamp_ms, created_at and order_date"):
+        open_log(path)
+
+
+def test_a_column_that_is_empty_in_all_first_rows_fits_no_field(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(
+        f'{{"user_id":"u1","book_id":"b1","action":"read","started_at":"","read_at":null,"date_added":{MORNING_MS}}}\n'
+    )
+    assert read_log(open_log(path)).times_ms.tolist() == [MORNING_MS]
 
 
 def test_a_column_that_is_mapped_to_one_field_is_not_guessed_for_another(tmp_path):

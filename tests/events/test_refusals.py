@@ -53,6 +53,29 @@ def test_all_columns_that_are_missing_are_named_at_once(tmp_path: Path):
     assert "--map timestamp_ms=COLUMN, and name the actions' with --map action=COLUMN, or, if all rows" in words
 
 
+def test_a_log_without_times_is_told_that_it_needs_some(tmp_path: Path):
+    words = refusal(write_log(tmp_path / "log.csv", [{"user_id": 1, "item_id": 2, "action": "save", "stars": 5}]))
+    assert words.endswith("; a log without times does not say what came next, so nothing can be learned of one")
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (
+            '{"session":7,"events":[{"aid":5}]}',
+            "events holds rows of its own, so write each as one: jq -c '. as $row |",
+        ),
+        (
+            '{"type":"view","actor":{"id":7}}',
+            "and actor hold more: write the one that is meant on top, as by jq -c '. + {",
+        ),
+    ],
+)
+def test_lines_whose_fields_lie_deeper_are_told_how_to_bring_them_on_top(line: str, words: str, tmp_path: Path):
+    (tmp_path / "log.jsonl").write_text(f"{line}\n" * 3)
+    assert words in refusal(tmp_path / "log.jsonl", constants={"action": "view"}, columns={"timestamp_ms": "ts"})
+
+
 def test_a_mapped_column_that_is_not_there(tmp_path: Path):
     path = write_log(tmp_path / "log.csv", [GOOD])
     assert "has no column dwell" in refusal(path, columns={"value": "dwell"})
