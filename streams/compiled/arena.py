@@ -6,7 +6,8 @@
     rings      (slots, limit, 2) the last actions       items     (slots, 20) of the session tail
     counters   (slots, 16) of what left the history     states    (slots, H) recurrent state, fp16
 
-2 KB a user at 100 actions. The arrays grow when they are full; forgetting users copies those that stay.
+2 KB a user at 100 actions. The arrays grow when they are full. A user who is forgotten leaves a slot for another, so
+that no memory is asked for anew, and nobody who stays is moved.
 """
 
 from collections.abc import Sequence
@@ -32,13 +33,16 @@ from rankstream.streams.compiled.layout import (
     OFFSET,
     OK,
     STATE_BYTES,
+    TURN,
 )
+from rankstream.streams.compiled.room import Room
 from rankstream.streams.compiled.state_records import put_records
 from rankstream.streams.compiled.states import REFUSED, look_at_records, pack_slots, unpack_records
 from rankstream.streams.packed_states import Bytes, PackedStates
 
 FIRST_SLOTS, MANY_SLOTS, FIRST_LONG_KEY_BYTES = 1_024, 4_096, 16_384
 GROWTH = 4  # of what is full: what is not used yet takes addresses, no memory
+ROOM = Room(128 << 20)  # of all arenas, for states on their way to a checkpoint
 
 S = TypeVar("S", bound=np.generic)
 Slots = npt.NDArray[np.int32]
@@ -46,15 +50,16 @@ Words = npt.NDArray[np.uint64]
 
 
 class Arena:
-    """Users by slot: numbers from 0 in the order in which they came."""
+    """Users by slot: numbers from 0."""
 
     def __init__(self, limit: int, forget_after_ms: int = NEVER, expected: int = 0) -> None:
         self.limit = limit  # actions of a history
         self.expected = expected  # users, once there are many
         self.forget_after_ms = forget_after_ms  # as of ``UserCache``
-        self.keys: list[bytes] = []  # of each slot
+        self.keys: list[bytes] = []  # of each slot that was ever in use; of one that is free that of who had it
         self.changed: Slots = np.empty(0, np.int32)  # slots, in the order in which they changed
         self.num_changed = 0
+        self._free: Slots = np.empty(0, np.int32)  # slots, of users who were forgotten
         self._turn = 0
         self._long_keys: Bytes = np.empty(FIRST_LONG_KEY_BYTES, np.uint8)
         self._long_end = 0
@@ -67,6 +72,11 @@ class Arena:
         self._make_room(FIRST_SLOTS)
 
     def __len__(self) -> int:
+        return len(self.keys) - len(self._free)
+
+    @property
+    def num_slots(self) -> int:
+        """How many slots are in use, or were."""
         return len(self.keys)
 
     # --- whose
@@ -92,11 +102,10 @@ class Arena:
         if refused:
             held = np.flatnonzero(sizes != REFUSED)
             keys, spans = [keys[row] for row in held.tolist()], spans[held]
-        begin = len(self.keys)
-        self._make_room(begin + len(keys), int(sizes.max()))
-        self._enter_keys(keys)
-        slots = np.arange(begin, len(self.keys), dtype=np.int32)
-        self._heads[begin : len(self.keys)] = 0
+        slots = self._take_slots(keys, int(sizes.max()))
+        self._enter_keys(keys, slots)
+        self._heads[slots] = 0
+        self._heads[slots, TURN] = self._turn
         self._unpack(data, spans, slots)
         return refused
 
@@ -145,7 +154,7 @@ class Arena:
     def _pack(self, slots: Slots, keys: Sequence[bytes]) -> PackedStates:
         actions, state_bytes = self._heads[slots, COUNT], self._heads[slots, STATE_BYTES]
         most = len(slots) * MOST_BYTES_BUT_ACTIONS + int((ACTION_BYTES * actions + state_bytes).sum())
-        out, ends = np.empty(most, np.uint8), np.empty(len(slots), np.int64)
+        out, ends = ROOM.take(most), np.empty(len(slots), np.int64)
         pack_slots(slots, self._heads, self._rings, self._items, self._counters, self._states, out, ends)
         return PackedStates(keys, b"".join(keys), ends_of(keys), out, ends, put_in_batch)
 
@@ -173,22 +182,54 @@ class Arena:
             kept.mark_changed(slot)
         return kept
 
+    def forget(self, most: int) -> None:
+        """Forget users who are not changed, of whom nothing came for longest, until no more than ``most`` are left."""
+        is_held = self._is_held()
+        idle = np.flatnonzero(is_held & (self._heads[: len(is_held), CHANGED] == 0)).astype(np.int32)
+        excess = min(len(self) - most, len(idle))
+        if excess <= 0:
+            return
+        gone = idle[np.argpartition(self._heads[idle, TURN], excess - 1)[:excess]]
+        is_held[gone] = False
+        self._free = np.concatenate((self._free, gone))
+        self._move_table(len(self), is_held)
+
     # --- room
 
-    def _enter_keys(self, keys: Sequence[bytes]) -> None:
-        """Give keys the next slots."""
+    def _is_held(self) -> npt.NDArray[np.bool_]:
+        """Return of each slot whether a user has it."""
+        is_held = np.ones(len(self.keys), np.bool_)
+        is_held[self._free] = False
+        return is_held
+
+    def _take_slots(self, keys: Sequence[bytes], state_bytes: int) -> Slots:
+        """Return slots ``(n,)`` for keys, those that are free first, with room for recurrent states of that size."""
+        left = max(0, len(self._free) - len(keys))
+        self._free, again = self._free[:left], self._free[left:]
+        begin = len(self.keys)
+        self.keys += keys[len(again) :]
+        self._make_room(len(self.keys), state_bytes)
+        for slot, key in zip(again.tolist(), keys, strict=False):
+            self.keys[slot] = key
+        return np.concatenate((again, np.arange(begin, len(self.keys), dtype=np.int32)))
+
+    def _enter_keys(self, keys: Sequence[bytes], slots: Slots) -> None:
+        """Have keys found in their slots."""
         column = TextKeys.of(keys)
         most = self._long_end + len(column.data)
         if most > len(self._long_keys):
             self._long_keys = _longer(self._long_keys, GROWTH * len(self._long_keys) + len(column.data))
-        begin = len(self.keys)
-        self.keys += keys
-        if 2 * len(self.keys) > len(self._table):
-            table = np.zeros((1 << (2 * GROWTH * len(self.keys)).bit_length(), WORDS_A_ROW), np.uint64)
-            move_rows(self._table, table)
-            self._table = table
+        if 2 * len(self) > len(self._table):
+            self._move_table(len(self), np.ones(len(self.keys), np.bool_))
         found = self._table, self._long_keys, self._long_end
-        self._long_end = enter_keys(np.frombuffer(column.data, np.uint8), column.spans, begin, *found)
+        self._long_end = enter_keys(np.frombuffer(column.data, np.uint8), column.spans, slots, *found)
+
+    def _move_table(self, users: int, is_kept: npt.NDArray[np.bool_]) -> None:
+        """Have a table for so many users, with the keys of those slots that are kept."""
+        table = np.zeros((1 << (GROWTH * users).bit_length(), WORDS_A_ROW), np.uint64)
+        long_keys = np.empty_like(self._long_keys)
+        self._long_end = move_rows(is_kept.view(np.uint8), self._table, self._long_keys, table, long_keys)
+        self._table, self._long_keys = table, long_keys
 
     def _make_room(self, slots: int, state_bytes: int = 0) -> None:
         """Make room for so many slots, and recurrent states of that size."""

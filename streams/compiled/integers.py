@@ -8,8 +8,8 @@ from rankstream.streams.compiled.jit import inlined
 @inlined
 def big_endian(data, at, size):
     """Return the number in ``size`` bytes, the most significant first."""
-    value = uint64(0)
-    for k in range(size):
+    value, at = uint64(0), uint64(at)
+    for k in range(uint64(size)):
         value = (value << uint64(8)) | uint64(data[at + k])
     return value
 
@@ -17,24 +17,26 @@ def big_endian(data, at, size):
 @inlined
 def little_endian(data, at, size):
     """Return the number in ``size`` bytes, the least significant first."""
-    value = uint64(0)
-    for k in range(size):
-        value |= uint64(data[at + k]) << uint64(8 * k)
+    value, at = uint64(0), uint64(at)
+    for k in range(uint64(size)):
+        value |= uint64(data[at + k]) << (uint64(8) * k)
     return value
 
 
 @inlined
 def put_big_endian(out, at, value, size):
     """Write a number, the most significant byte first."""
+    at, size = uint64(at), uint64(size)
     for k in range(size):
-        out[at + k] = uint8((value >> uint64(8 * (size - 1 - k))) & uint64(255))
+        out[at + k] = uint8((value >> (uint64(8) * (size - uint64(1) - k))) & uint64(255))
 
 
 @inlined
 def put_little_endian(out, at, value, size):
     """Write a number, the least significant byte first."""
-    for k in range(size):
-        out[at + k] = uint8((value >> uint64(8 * k)) & uint64(255))
+    at = uint64(at)
+    for k in range(uint64(size)):
+        out[at + k] = uint8((value >> (uint64(8) * k)) & uint64(255))
 
 
 @inlined

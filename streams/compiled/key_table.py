@@ -92,15 +92,15 @@ def _free_row(table, h):
     return table[place]
 
 
-@kernel(READ_ONLY, INT_ROWS, INT, WORD_ROWS, BYTES, INT)
-def enter_keys(data, spans, first_slot, table, long_keys, long_end):
-    """Enter keys ``(n,)`` that are not in the table, for slots from ``first_slot`` on; return where long keys end."""
+@kernel(READ_ONLY, INT_ROWS, SLOTS, WORD_ROWS, BYTES, INT)
+def enter_keys(data, spans, slots, table, long_keys, long_end):
+    """Enter keys ``(n,)`` that are not in the table, for slots ``(n,)``; return where long keys end."""
     for k in range(len(spans)):
         at = spans[k, 0]
         size = spans[k, 1] - at
         h = _hash(data, at, size)
         row = _free_row(table, h)
-        row[ABOUT] = (uint64(size) << uint64(32)) | uint64(first_slot + k + 1)
+        row[ABOUT] = (uint64(size) << uint64(32)) | uint64(int64(slots[k]) + 1)
         row[HASH] = h
         if size <= SHORT:
             row[FIRST], row[SECOND] = _first(data, at, size), _second(data, at, size)
@@ -112,11 +112,21 @@ def enter_keys(data, spans, first_slot, table, long_keys, long_end):
     return long_end
 
 
-@kernel(WORD_ROWS, WORD_ROWS)
-def move_rows(table, to):
-    """Enter all keys of a table into an empty one of another size."""
+@kernel(BYTES, WORD_ROWS, BYTES, WORD_ROWS, BYTES)
+def move_rows(is_kept, table, long_keys, to, to_long_keys):
+    """Enter the keys of the slots that are kept into an empty table of any size; return where its long keys end."""
+    long_end = int64(0)
     for k in range(len(table)):
-        if table[k, ABOUT] != uint64(0):
-            row = _free_row(to, table[k, HASH])
-            for word in range(WORDS_A_ROW):
-                row[word] = table[k, word]
+        about = table[k, ABOUT]
+        if about == uint64(0) or not is_kept[int64(about & uint64(0xFFFFFFFF)) - 1]:
+            continue
+        row, size = _free_row(to, table[k, HASH]), int64(about >> uint64(32))
+        for word in range(WORDS_A_ROW):
+            row[word] = table[k, word]
+        if size > SHORT:
+            begin = int64(table[k, FIRST])
+            row[FIRST] = uint64(long_end)
+            for j in range(size):
+                to_long_keys[long_end + j] = long_keys[begin + j]
+            long_end += size
+    return long_end

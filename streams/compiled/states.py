@@ -144,6 +144,17 @@ def _put_tail(out, at, head, items, counters, states):
     return at + head[STATE_BYTES]
 
 
+@inlined
+def _put_actions(out, at, ring, begin, count):
+    """Write the actions of some rows; return where they end."""
+    rows = ring[begin : begin + count]
+    for k in range(len(rows)):
+        put_big_endian(out, at, rows[k, 0], 8)
+        put_big_endian(out, at + 8, rows[k, 1], 8)
+        at += ACTION_BYTES
+    return at
+
+
 @kernel(SLOTS, INT_ROWS, RINGS, WORD_ROWS, COUNTERS, BYTE_ROWS, BYTES, INTS)
 def pack_slots(slots, heads, rings, items, counters, states, out, ends):
     """Write the records of slots ``(n,)`` one after the other, and where each ends; return where all do."""
@@ -159,12 +170,9 @@ def pack_slots(slots, heads, rings, items, counters, states, out, ends):
         if has_mark:
             put_little_endian(out, at, uint64(head[FORGOTTEN_MS]), MARK_BYTES)
             at += MARK_BYTES
-        for j in range(head[COUNT]):
-            row = head[NEWEST] + j
-            row = row if row < len(ring) else row - len(ring)
-            put_big_endian(out, at, ring[row, 0], 8)
-            put_big_endian(out, at + 8, ring[row, 1], 8)
-            at += ACTION_BYTES
+        first = min(head[COUNT], len(ring) - head[NEWEST])  # up to the ring's end; the others stand at its begin
+        at = _put_actions(out, at, ring, head[NEWEST], first)
+        at = _put_actions(out, at, ring, 0, head[COUNT] - first)
         if head[ITEMS] > 0:
             at = _put_tail(out, at, head, items[slot], counters[slot], states[slot])
         ends[k] = at

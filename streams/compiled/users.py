@@ -11,6 +11,8 @@ from rankstream.features.user_state import NEVER, UserState, unpack_state
 from rankstream.streams.compiled.arena import Arena
 from rankstream.streams.compiled.key_table import UNKNOWN
 
+MANY_BETWEEN = 50_000  # users who come between two checkpoints; slots of many more are given back
+
 
 class ArenaUsers(UserCache):
     """Users by slot; the few that a slot can't hold are where ``UserCache`` has them all."""
@@ -19,7 +21,7 @@ class ArenaUsers(UserCache):
         self, store: UserStore, limit: int = DEFAULT_LIMIT, max_cached: int = 50_000, forget_after_ms: int = NEVER
     ) -> None:
         super().__init__(store, limit, max_cached, forget_after_ms)
-        self.arena = Arena(limit, forget_after_ms, expected=max_cached)
+        self.arena = Arena(limit, forget_after_ms, expected=max_cached + MANY_BETWEEN)
 
     @property
     def num_changed(self) -> int:
@@ -93,6 +95,10 @@ class ArenaUsers(UserCache):
     def commit(self, changes: Changes) -> None:
         """Write changes and position to the store, atomically, and forget states that memory has no room for."""
         super().commit(changes)
-        if self.num_cached > self.max_cached:
-            self._states = dict(self._changed)
+        if self.num_cached <= self.max_cached:
+            return
+        self._states = dict(self._changed)
+        if self.arena.num_slots > 2 * self.max_cached + MANY_BETWEEN:
             self.arena = self.arena.changed_alone()
+        else:
+            self.arena.forget(max(0, self.max_cached - len(self._states)))
