@@ -91,7 +91,7 @@ def test_one_of_several_that_stands_still_is_passed_over(settings, monkeypatch):
 
 
 def test_an_attempt_that_fails_leaves_no_thread():
-    """Who waits for a broker tries for hours, in one process; a thread holds a dozen open files."""
+    """Who waits for a broker tries for hours, in one process; each thread holds four open files."""
     nobody = Settings(bootstrap_servers="127.0.0.1:1")
     with none_left():
         for _ in range(3):
