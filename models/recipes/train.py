@@ -8,16 +8,14 @@ from math import inf
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from rich.progress import Progress
 
 from rankstream.bundles.item_counts import NotCountableError
 from rankstream.bundles.manifest import Manifest
 from rankstream.content.catalogue import Catalogue
-from rankstream.events.arrivals import LogError
 from rankstream.events.log import EventLog
-from rankstream.events.sequences import TIME_BITS, histories_of
+from rankstream.events.sequences import histories_of
 from rankstream.features.attributes.table import ItemAttributes, no_attributes
 from rankstream.features.described import DescribedItems
 from rankstream.features.embeddings.additions import Additions, publish_additions
@@ -34,20 +32,14 @@ from rankstream.models.items.item_counts import item_counts
 from rankstream.models.ranker.calibration import as_plain
 from rankstream.models.ranker.training_join import counting_interval_ms, share_of_new, to_float16
 from rankstream.models.recipes.bundle import BundleRecipe
+from rankstream.models.recipes.cut import EARLIER, UNCUT, check_learnable, cut_between
 from rankstream.models.recipes.encoders import EncoderRecipe, brought_up_to_date, finished, train_encoders
 from rankstream.models.recipes.export import export_models
 from rankstream.models.recipes.on_top import train_on_top
 from rankstream.models.recipes.run_folder import RunMetadata, TrainedModels, lock_run, save_models
 from rankstream.models.training.distributed import team
 from rankstream.models.training.time_limit import TimeLimit
-from rankstream.models.users.pinnerformer_training import nothing_ahead
 from rankstream.models.users.refresh import Refreshed, refresh
-
-CUTS = 4  # that are tried
-UNCUT = (
-    "the log is too short to train encoders on its first part and the ranker on what comes after: both learn from all "
-    "of it, and the ranker sees no matches, nor what items are, as these would know what it is to predict"
-)
 
 HOURLY = (
     "note: {new:.0%} of what was shown had come within a day, so the ranker learns from items counted by the hour; "
@@ -101,12 +93,14 @@ def train_models(
     deadline = time.monotonic() + seconds
     until_ms = log.time_at(1.0) if until_ms is None else until_ms
     past, _ = log.split_at(until_ms)
-    _check_learnable(past, recipe.encoders)
+    check_learnable(past, recipe.encoders)
     since_ms = cut_between(past, recipe)
     if since_ms is None:
         recipe = replace(recipe, encoders=replace(recipe.encoders, matched=()))
         if progress is not None:
             progress.console.print(UNCUT, style="yellow", highlight=False)
+    elif progress is not None and since_ms < past.time_at(recipe.encoders_share):
+        progress.console.print(EARLIER, highlight=False, soft_wrap=True)
     every_ms = counting_interval_ms(past)
     if progress is not None and every_ms == HOUR_MS:
         progress.console.print(HOURLY.format(new=share_of_new(past)), highlight=False, soft_wrap=True)
@@ -184,53 +178,6 @@ def _attributes(
     if catalogue is None or since_ms is None:
         return no_attributes()
     return item_attributes(catalogue, past.split_at(since_ms)[0], recipe.negatives)
-
-
-def cut_between(past: EventLog, recipe: BundleRecipe) -> int | None:
-    """Return when the encoders' part of a log ends and the ranker's requests begin.
-
-    A part that nothing can be learned from grows until something can; None where none of them leaves a request.
-    """
-    for share in np.linspace(recipe.encoders_share, 1.0, CUTS, endpoint=False).tolist():
-        since_ms = past.time_at(share)
-        earlier, later = past.split_at(since_ms)
-        try:
-            _check_learnable(earlier, recipe.encoders)
-        except LogError:
-            continue
-        if np.isin(later.item_ids, earlier.item_ids).any():
-            return since_ms
-    return None
-
-
-def _check_learnable(past: EventLog, recipe: EncoderRecipe) -> None:
-    """Raise ``LogError`` for a log that the recipe can't learn from."""
-    counts = np.diff(past.by_user.starts)
-    if np.count_nonzero(counts >= 2) < 2:
-        raise LogError(
-            f"{len(past):,} actions of {len(counts):,} users lie before the training's end, and fewer than two users "
-            "acted twice, of whom alone can be learned what comes next; give a longer log, a later --until, or the "
-            "column that says who acted with --map user_id=COLUMN"
-        )
-    wanted = np.isin(past.actions, past.codes_of(recipe.positives))
-    if np.count_nonzero(wanted) < 2:
-        raise LogError(
-            f"{np.count_nonzero(wanted)} actions before the training's end are {' or '.join(recipe.positives)}, the "
-            "positive feedback to learn from; name other actions with --positive, or a later --until"
-        )
-    horizon_ms = recipe.pinnerformer.horizon_ms
-    if not _follows_something(past, wanted, horizon_ms):
-        raise LogError(nothing_ahead(len(counts), recipe.positives, horizon_ms))
-
-
-def _follows_something(past: EventLog, wanted: npt.NDArray[np.bool_], horizon_ms: int) -> bool:
-    """Return whether any of the ``wanted`` actions is later than another one of its user, by at most ``horizon_ms``."""
-    rows = past.by_user.order
-    times_ms = past.times_ms[rows]
-    keys = past.by_user.users << TIME_BITS | times_ms
-    mine = np.flatnonzero(wanted[rows])
-    earliest = np.searchsorted(keys, keys[mine] - np.minimum(horizon_ms, times_ms[mine]))
-    return bool(np.any(earliest < np.searchsorted(keys, keys[mine])))
 
 
 def publish_users(models: TrainedModels, log: EventLog, root: Path) -> Refreshed:

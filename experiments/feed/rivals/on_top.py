@@ -13,9 +13,9 @@ from rankstream.models.items.item_features import item_features
 from rankstream.models.items.matches import match_tables
 from rankstream.models.ranker.training_join import offline_features
 from rankstream.models.recipes.bundle import BundleRecipe, RankerRecipe, recipe_for
+from rankstream.models.recipes.cut import cut_between
 from rankstream.models.recipes.ranker_requests import RankerRequests, requests_as_of_their_days
 from rankstream.models.recipes.run_folder import TrainedModels, load_models
-from rankstream.models.recipes.train import cut_between
 
 
 @dataclass(frozen=True)
