@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from rankstream.features.actions import MAX_TIME_MS, Vocabulary, pack_action, pack_erasure, value_code
-from rankstream.features.decoding import UNREADABLE
+from rankstream.features.decoding import MAX_DEPTH, TOO_DEEP, UNREADABLE, is_too_deep
 from rankstream.features.ids import MAX_ID_BYTES, Id, id_bytes, id_key
 
 MAX_ACTION_BYTES = 64 * 1024
@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 RECORDS_TIME = "the record's own time"
 TOO_LARGE = "too-large"
+NOT_JSON = "not-json"
 DAMAGED_BATCH = "damaged-batch"
 NO_JSON = b"\0"  # begins what serializers of a schema registry write
 FRAMED = "; it begins as values of a schema registry do, for which there are value_format and schema_registry"
@@ -195,6 +196,8 @@ class ActionDecoder:
             event = _decode_action(value)
         except UNREADABLE as exc:
             return self._erasure(record, value, exc)
+        if len(value) > 2 * MAX_DEPTH and is_too_deep(value):
+            raise Rejected(NOT_JSON, TOO_DEEP)
         user_id, item_id, at_ms = event.user_id, event.item_id, event.timestamp_ms
         if record.key != (user_id.encode() if type(user_id) is str else id_bytes(user_id)):
             raise wrong_key(record, user_id)
@@ -213,6 +216,8 @@ class ActionDecoder:
             event = decode_erasure(value)
         except UNREADABLE:
             raise not_valid(value, why, "an action") from None
+        if is_too_deep(value):
+            raise Rejected(NOT_JSON, TOO_DEEP)
         if record.key != id_bytes(event.user_id):
             raise wrong_key(record, event.user_id)
         self._check_time(event.timestamp_ms, produced_ms(record, None if self._clock is None else self._clock()))
@@ -234,10 +239,10 @@ def not_valid(value: bytes, exc: Exception, what: str) -> Rejected:
     if isinstance(exc, msgspec.ValidationError):
         return Rejected("schema", f"not {what}: {exc}{WHOLE_MS if str(exc).endswith('_ms`') else ''}")
     if not value.strip():
-        return Rejected("not-json", "not JSON: it is empty; send a JSON object")
+        return Rejected(NOT_JSON, "not JSON: it is empty; send a JSON object")
     if isinstance(exc, RecursionError):
-        return Rejected("not-json", "not JSON that can be read: brackets are nested too deep")
-    return Rejected("not-json", f"not JSON: {exc}{FRAMED if value[:1] == NO_JSON else ''}")
+        return Rejected(NOT_JSON, TOO_DEEP)
+    return Rejected(NOT_JSON, f"not JSON: {exc}{FRAMED if value[:1] == NO_JSON else ''}")
 
 
 def bad_size(value: bytes | None, limit: int) -> Rejected:
@@ -255,9 +260,12 @@ def decoded(value: bytes | None, decode: Callable[[bytes], T], limit: int, what:
     if value is None or len(value) > limit:
         raise bad_size(value, limit)
     try:
-        return decode(value)
+        found = decode(value)
     except UNREADABLE as exc:
         raise not_valid(value, exc, what) from None
+    if is_too_deep(value):
+        raise Rejected(NOT_JSON, TOO_DEEP)
+    return found
 
 
 def wrong_key(record: Record, user_id: Id) -> Rejected:

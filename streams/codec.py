@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import replace
 
 from rankstream.events.action_event import (
+    NOT_JSON,
     RECORDS_TIME,
     TOO_LARGE,
     Record,
@@ -35,7 +36,7 @@ WORKERS_CLOCK = "the worker's clock"
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 MAX_DEAD_LETTER_BYTES = 512 * 1024  # original bytes kept in a dead letter: brokers take records of 1 MB
 MAX_UNREADABLE_BYTES = 16 * 1024  # of what can't be read
-UNREADABLE_REASONS = ("not-json", "schema", TOO_LARGE)
+UNREADABLE_REASONS = (NOT_JSON, "schema", TOO_LARGE)
 REASONS = (  # of all dead letters, as docs/topics.md explains them
     *UNREADABLE_REASONS, "empty", "damaged-batch", "key-mismatch", "wrong-partition", "unknown-action", "timestamp",
     "currency", "internal", "killed-worker", "skipped", "unknown-schema", "unusable-schema", "undecodable",

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankstream.features.actions import pack_action
+from rankstream.features.decoding import MAX_DEPTH
 from rankstream.features.stores.base import UserStore
 from rankstream.features.stores.memory import MemoryStore
 from rankstream.features.stores.rocksdb import RocksStore
@@ -196,6 +197,14 @@ def test_whatever_is_sent_and_however_it_is_cut_both_engines_agree(
 def test_bytes_that_nobody_meant_to_send_are_the_same_dead_letter(compiled: Engine, value: bytes, key: bytes | None):
     whole = an_event("u1").value or b""
     records = [ARecord(one, key, n) for n, one in enumerate([value, whole[:20] + value, whole + value, value + whole])]
+    plain, other = both(compiled)
+    assert other.take(records).checkpoint().came_out == plain.take(records).checkpoint().came_out
+
+
+@needs_numba
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH, 900, 5_000])
+def test_brackets_are_as_deep_for_both(compiled: Engine, depth: int):
+    records = [ARecord((an_event("u1").value or b"")[:-1] + b',"x":' + b"[" * depth + b"]" * depth + b"}", b"u1", 0)]
     plain, other = both(compiled)
     assert other.take(records).checkpoint().came_out == plain.take(records).checkpoint().came_out
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rankstream.events.action_event import ActionDecoder
 from rankstream.features.actions import Vocabulary
 from rankstream.features.counters import ever_done
+from rankstream.features.decoding import MAX_DEPTH
 from rankstream.features.ids import id_key, id_keys
 from rankstream.features.join import join, match_user, session_vector
 from rankstream.features.user_state import unpack_state
@@ -155,6 +156,7 @@ def test_sessions_that_leave_the_history_live_on_in_the_recurrent_state():
         (ARecord(b"\xff\xfe"), "not-json"),
         (ARecord(an_event().value[:-1] + b',"x":' + b"[" * 998), "not-json"),  # 1 KB, which need not be closed
         (ARecord(an_event().value[:-1] + b',"x":' + b"[" * 5_000 + b"]" * 5_000 + b"}"), "not-json"),
+        (ARecord(an_event().value[:-1] + b',"x":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}"), "not-json"),
         (ARecord(None), "empty"),
         (ARecord(b'{"user_id": "u1"}'), "schema"),
         (ARecord(b'{"user_id": true, "item_id": 1, "action": "view", "timestamp_ms": 1}'), "schema"),
@@ -203,6 +205,13 @@ def test_whoever_asked_is_told_in_a_line_and_the_letter_keeps_the_traceback(monk
     assert (letter["reason"], feed["error"]["reason"]) == ("internal", "internal")
     assert "Traceback" in letter["message"]
     assert feed["error"]["message"] == "the request could not be read: ZeroDivisionError: of r1"
+
+
+def test_what_is_nested_no_deeper_than_any_python_reads_is_applied():
+    nested = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
+    pipeline = a_pipeline()
+    assert pipeline.on_actions([ARecord(an_event().value[:-1] + b',"x":' + nested + b"}")]) == []
+    assert [unpack_state(state).total for state in records_of(pipeline).values()] == [1]
 
 
 @pytest.mark.parametrize("depth", [998, 5_000])
