@@ -12,7 +12,7 @@ was known claim nothing.
 Golden cases ``ranker``: the arrays of ``ModelInputs``, and ``probabilities``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,18 +26,25 @@ CANDIDATE_GRAPH = "candidate.onnx"
 RANKER_CASE = "ranker"
 
 CALIBRATED = "calibrated"  # the fact
+STRANGERS = "strangers"  # the fact of one whose graphs weigh logits and counts where no action is known: by what
 SEEN_LOGIT = "seen_logit"  # the fact of a ranker whose graphs move what is in the user's history by it
 
 CANDIDATES = (1, 3, 65)  # one alone, a few, one more than a chunk of the backend
 
 
 def ranker_part(
-    sizes: FeatureSizes, model: str = "", calibrated: Sequence[str] | None = None, seen_logit: float = 0.0
+    sizes: FeatureSizes,
+    model: str = "",
+    calibrated: Sequence[str] | None = None,
+    seen_logit: float = 0.0,
+    strangers: Mapping[str, Any] | None = None,
 ) -> Part:
     """Return what the manifest lists of a ranker of these sizes."""
     facts: dict[str, Any] = {} if calibrated is None else {CALIBRATED: list(calibrated)}
     if seen_logit:
         facts[SEEN_LOGIT] = seen_logit
+    if strangers is not None:
+        facts[STRANGERS] = dict(strangers)
     return Part(kind=RANKER, model=model, files=(USER_GRAPH, CANDIDATE_GRAPH), sizes=asdict(sizes), facts=facts)
 
 

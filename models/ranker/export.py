@@ -6,7 +6,7 @@ wrong (none, one, around ``recent_outputs``, the longest) and for one, two and m
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +74,9 @@ def bundle_part(ranker: HybridRanker, vocabulary: Vocabulary, calibrated: Sequen
         inputs = golden_inputs(config.sizes, wanted)
         return Written({RANKER_CASE: [ranker_case(one, graphs.probabilities(one)) for one in inputs]}, errors)
 
-    return BundlePart(ranker_part(config.sizes, type(ranker).__name__, calibrated, config.seen_logit), write)
+    strangers = None if config.strangers is None else asdict(config.strangers)
+    part = ranker_part(config.sizes, type(ranker).__name__, calibrated, config.seen_logit, strangers)
+    return BundlePart(part, write)
 
 
 def export_ranker(ranker: HybridRanker, folder: Path) -> RankerGraphs:

@@ -19,9 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from rankstream.features.matches.columns import MATCH_NAMES
-from rankstream.features.schema import FeatureSizes, Floats, Ints, ModelInputs
+from rankstream.features.schema import CONTEXT_NAMES, POPULARITY_COLUMN, FeatureSizes, Floats, Ints, ModelInputs
 from rankstream.models.layers import CrossLayer, Mlp
 from rankstream.models.ranker.transact import TransAct, TransActConfig, draw_hidden_ms, hide_recent
+
+
+@dataclass(frozen=True)
+class StrangerLogits:
+    """What all heads' logits are for users of whom no action is known: a line of what the network says, and counts."""
+
+    slope: float  # of the network's logit
+    intercept: float
+    popularity: tuple[float, ...]  # of the first item features, which are how often an item was acted on, 0 to 1
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class RankerConfig:
     mlp: tuple[int, ...] = (512, 256)
     dropout: float = 0.0  # in the MLP
     seen_logit: float = 0.0  # added to all heads' logits of what is in the user's history; 0 in training
+    strangers: StrangerLogits | None = None  # what is served instead where no action is known; None in training
 
     def __post_init__(self) -> None:
         if self.transact.item_dim != self.sizes.item_dim:
@@ -46,6 +56,11 @@ class RankerConfig:
             raise ValueError(f"heads {list(self.heads)}: wanted at least one, each once")
         if self.crosses < 1 or not self.mlp:
             raise ValueError(f"{self.crosses} crosses, MLP {list(self.mlp)}: wanted at least one of each")
+        if self.strangers is not None and len(self.strangers.popularity) > self.sizes.item_features:
+            raise ValueError(
+                f"{len(self.strangers.popularity)} counts are weighed for strangers, items have "
+                f"{self.sizes.item_features} features"
+            )
 
     @property
     def candidate_width(self) -> int:
@@ -180,6 +195,27 @@ def collate(
     )
 
 
+ANY_ACTION = CONTEXT_NAMES.index("any_action")
+
+
+def as_served(logits: Tensor, candidate_features: Tensor, any_action: Tensor, config: RankerConfig) -> Tensor:
+    """Return the logits (B, heads) moved as the config says; ``any_action`` is 0 where none is known, (B, 1) or (1,).
+
+    What is not moved is multiplied by 1 and given 0, so it stays as it was to the bit.
+    """
+    return seen_apart(_as_for_strangers(logits, candidate_features, any_action, config), candidate_features, config)
+
+
+def _as_for_strangers(logits: Tensor, candidate_features: Tensor, any_action: Tensor, config: RankerConfig) -> Tensor:
+    line = config.strangers
+    if line is None:
+        return logits
+    stranger = (1.0 - any_action).clamp(0.0, 1.0)
+    columns = range(POPULARITY_COLUMN, POPULARITY_COLUMN + len(line.popularity))
+    counted = [weight * candidate_features[:, at : at + 1] for weight, at in zip(line.popularity, columns, strict=True)]
+    return logits * (1.0 + (line.slope - 1.0) * stranger) + sum(counted, line.intercept) * stranger
+
+
 def seen_apart(logits: Tensor, candidate_features: Tensor, config: RankerConfig) -> Tensor:
     """Return the logits (B, heads), those of candidates in the user's history moved by ``seen_logit``."""
     column = config.seen_column
@@ -236,7 +272,8 @@ class HybridRanker(nn.Module):
         rows = first
         for cross in self.crosses:
             rows = cross(first, rows)
-        return seen_apart(self.output(self.mlp(rows)), batch.candidate_features, self.config)
+        any_action = batch.contexts[:, ANY_ACTION : ANY_ACTION + 1][of]
+        return as_served(self.output(self.mlp(rows)), batch.candidate_features, any_action, self.config)
 
     @torch.no_grad()
     def probabilities(self, inputs: ModelInputs) -> Tensor:

@@ -5,7 +5,7 @@ The ranker's largest errors against torch, in float32 and in float64, are among 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,12 @@ def model_version_of(
     attributes: ItemAttributes | None = None,
     profiles: UserProfiles | None = None,
 ) -> str:
-    """Name what is served: other weights, items, matches, attributes, profiles or utility, another name."""
+    """Name what is served: other weights, items, matches, attributes, profiles, utility or counts, another name."""
     tables = f" {matches_tag(matches):x}" if matches is not None and len(matches) else ""
     if attributes is not None and len(attributes):
         tables += f" {attributes_tag(attributes):x}"
     if profiles is not None and profiles.width:
         tables += f" users {profiles_tag(profiles):x}"
+    if ranker.config.strangers is not None:
+        tables += f" strangers {sorted(asdict(ranker.config.strangers).items())}"
     return "hybrid-" + xxh3_64_hexdigest(f"{fingerprint(ranker):x} {space} {sorted(utility.items())}{tables}".encode())

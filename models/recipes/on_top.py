@@ -22,9 +22,11 @@ from rankstream.events.log import EventLog
 from rankstream.models.ranker.calibration import HeadCalibration, calibrate
 from rankstream.models.ranker.hybrid import HybridRanker, RankerConfig
 from rankstream.models.ranker.single_columns import ndcg_by_column
+from rankstream.models.ranker.strangers import StrangersFit, fit_strangers
 from rankstream.models.ranker.training import train_ranker
 from rankstream.models.ranker.training_join import feature_sizes, offline_features
 from rankstream.models.ranker.transact import TransActConfig
+from rankstream.models.recipes.asked_strangers import asked_as_by_strangers
 from rankstream.models.recipes.bundle import BundleRecipe, RankerRecipe
 from rankstream.models.recipes.encoders import TrainedEncoders
 from rankstream.models.recipes.ranker_requests import RankerRequests, requests_as_of_their_days
@@ -42,6 +44,7 @@ class TrainedRanker:
     history: FitHistory
     calibration: Mapping[str, HeadCalibration]  # of the heads whose numbers are probabilities; the others' are scores
     by_column: Mapping[str, float]  # NDCG@10 of one column alone, on the same requests; empty for shown lists
+    strangers: StrangersFit | None  # what users without actions are shown; None where that was not asked
 
 
 def train_on_top(
@@ -59,7 +62,7 @@ def train_on_top(
 
     It ends within ``limit``, without one within the recipe's seconds of work. Its metric is NDCG@10 on the last tenth
     of the requests. Where requests are impressions it is the heads' AUC, and on these requests the heads are calibrated
-    too.
+    too; elsewhere what users without actions are shown is fitted to what was chosen then.
     """
     chosen = recipe.ranker
     sizes = feature_sizes(log.vocabulary, encoders, chosen.num_actions)
@@ -90,7 +93,14 @@ def train_on_top(
         by_column = ndcg_by_column(requests.validated, config.sizes, chosen.weights)
         if progress is not None:
             held_against(progress.console, history.validated, by_column, len(requests.validated))
-    return TrainedRanker(ranker, history, calibration, by_column)
+    strangers = None
+    if not chosen.impressions and requests.held_out_ms is not None:
+        asked = asked_as_by_strangers(log, encoders.item_table, ranker, chosen, offline, requests.held_out_ms)
+        strangers = fit_strangers(list(asked), chosen.weights, chosen.seed)
+        ranker.config = replace(ranker.config, strangers=strangers.line)
+        if progress is not None:
+            progress.console.print(strangers.in_words(), highlight=False, soft_wrap=True)
+    return TrainedRanker(ranker, history, calibration, by_column, strangers)
 
 
 def train_on_requests(

@@ -61,6 +61,7 @@ class RankerRequests:
     learned: JoinedRequests
     validated: JoinedRequests  # those of the last tenth: shown lists as they were, or actions among drawn items
     retrieved: JoinedRequests  # shown lists of the last tenth among drawn items, as retrieval would have them
+    held_out_ms: int | None = field(default=None, kw_only=True)  # what comes from then on, nothing has learned
 
 
 def requests_as_of_their_days(
@@ -92,7 +93,9 @@ def requests_as_of_their_days(
                 asked = [as_of_its_day(one) for one in part.draw(examples, at)]
                 part.joined += joined_requests(asked, at, offline.items)
     found = {use: [one for part in some if part.use == use for one in part.joined] for use in USES}
-    return RankerRequests(*(JoinedRequests(offline.items, found[use]) for use in USES))
+    held_out_ms = examples[cut - 1].now_ms + 1 if since_ms and cut > 0 else None
+    learned, validated, retrieved = (JoinedRequests(offline.items, found[use]) for use in USES)
+    return RankerRequests(learned, validated, retrieved, held_out_ms=held_out_ms)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 
@@ -148,6 +148,7 @@ def train_models(
                 "validation_auc" if recipe.ranker.impressions else "validation_ndcg_at_10": trained.history.validated,
                 **({"validation_ndcg_at_10_by_column": dict(trained.by_column)} if trained.by_column else {}),
                 **({"calibration": as_plain(trained.calibration)} if trained.calibration else {}),
+                **({"users_without_actions": asdict(trained.strangers)} if trained.strangers else {}),
             },
             impressions=recipe.ranker.impressions,
             calibrated=tuple(trained.calibration),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, fields, is_dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -77,8 +77,9 @@ def _config(path: Path, saved: dict[str, Any], config_type: type[Config]) -> Con
 
 def _value(path: Path, saved: Any, kind: Any) -> Any:
     """Return a setting in its own type: JSON has no tuples and no nested configs."""
-    if isinstance(saved, dict) and isinstance(kind, type) and is_dataclass(kind):
-        return _config(path, saved, kind)
+    config = next((one for one in (*get_args(kind), kind) if isinstance(one, type) and is_dataclass(one)), None)
+    if isinstance(saved, dict) and config is not None:
+        return _config(path, saved, config)
     return tuple(saved) if isinstance(saved, list) else saved
 
 

@@ -138,8 +138,9 @@ def trained(under: OnTop, ablation: Ablation) -> tuple[HybridRanker, FitHistory]
     requests = under.requests(recipe)
     if ablation.hide is not None:
         blind = (BlindRequests(one.items, one.requests, ablation.hide, config.sizes) for one in _all(requests))
-        requests = RankerRequests(*blind)
-    return train_on_requests(requests, replace(config, transact=transact), recipe)
+        learned, validated, retrieved = blind
+        requests = RankerRequests(learned, validated, retrieved)
+    return train_on_requests(requests, replace(config, transact=transact, strangers=None), recipe)
 
 
 def _all(requests: RankerRequests) -> tuple[JoinedRequests, ...]:
