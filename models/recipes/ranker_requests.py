@@ -77,6 +77,7 @@ def requests_as_of_their_days(
     cut = len(examples) - max(1, len(examples) // 10)
     most = MAX_LISTS if chosen.impressions else MAX_VALIDATED
     held_out = [examples[row] for row in np.sort(cut + rng.permutation(len(examples) - cut)[:most]).tolist()]
+    held_out_ms = examples[cut - 1].now_ms + 1 if since_ms and cut > 0 else None
     # Few of a log's actions are a user's first, and feeds of users without actions are to be learned too.
     earlier = sorted([*examples[:cut], *without_actions(examples[:cut], chosen.strangers, rng)], key=_time)
     if chosen.impressions and not chosen.beside_lists:
@@ -93,7 +94,6 @@ def requests_as_of_their_days(
                 asked = [as_of_its_day(one) for one in part.draw(examples, at)]
                 part.joined += joined_requests(asked, at, offline.items)
     found = {use: [one for part in some if part.use == use for one in part.joined] for use in USES}
-    held_out_ms = examples[cut - 1].now_ms + 1 if since_ms and cut > 0 else None
     learned, validated, retrieved = (JoinedRequests(offline.items, found[use]) for use in USES)
     return RankerRequests(learned, validated, retrieved, held_out_ms=held_out_ms)
 

@@ -98,6 +98,18 @@ def test_some_requests_are_learned_from_once_more_without_their_actions_and_none
     ]
 
 
+def test_what_is_held_out_begins_behind_all_that_is_learned_from_and_nothing_is_where_tables_know_it():
+    log = a_log_of_steps()
+    first_day = (START_MS // DAY_MS + 2) * DAY_MS
+    recipe = recipe_for(replace(EVENTS, repeats=True), log.vocabulary)
+    encoders = encoders_of(log.split_at(first_day)[0], recipe)
+    offline = offline_features(log, encoders, feature_sizes(log.vocabulary, encoders, 4), first_day)
+    requests = requests_as_of_their_days(log, encoders, recipe, offline, first_day)
+    late_ms = np.sort(log.times_ms[log.times_ms >= first_day])  # each action is a request
+    assert requests.held_out_ms == late_ms[len(late_ms) - len(requests.validated) - 1] + 1
+    assert requests_as_of_their_days(log, encoders, recipe, offline, 0).held_out_ms is None
+
+
 def test_items_are_counted_at_midnights_fewer_of_a_long_time_or_a_large_log():
     morning = 100 * DAY_MS + 5
     assert counting_times(morning, 103 * DAY_MS + 9, 1_000) == [morning, 101 * DAY_MS, 102 * DAY_MS, 103 * DAY_MS]
