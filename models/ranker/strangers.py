@@ -97,7 +97,7 @@ def fit_strangers(days: Sequence[AskedDay], weights: Sequence[float], seed: int 
             asked = np.searchsorted(users, [one.user for one in day.choices])
             gained = _log_likelihoods(day, positive, parameters) - _log_likelihoods(day, positive, _alone(parameters))
             np.add.at(gains, asked, gained)
-    mean, error = gains.sum() / count, sqrt(len(users)) * gains.std(ddof=1) / count
+    mean, error = float(gains.sum()) / count, sqrt(len(users)) * float(gains.std(ddof=1)) / count
     slope, *popularity = _fitted(days, positive).tolist()
     line = StrangerLogits(slope, _intercept(days, positive, slope, popularity), tuple(popularity))
     low, high = mean - 1.96 * error, mean + 1.96 * error

@@ -1,5 +1,8 @@
 """How logits and counts are weighed for strangers: on choices whose right answer is known."""
 
+from dataclasses import asdict
+
+import msgspec
 import numpy as np
 import pytest
 
@@ -92,6 +95,11 @@ def test_few_choices_tell_nothing(choices):
     fit = fit_strangers([a_day(np.log1p(COUNTS), noise(), choices=choices)], [1.0])
     assert fit.line is None
     assert f"{choices} held-out choices of {choices} users are too few" in fit.in_words()
+
+
+def test_what_came_of_it_is_plain_values_as_manifests_hold_them():
+    fit = fit_strangers([a_day(np.log1p(COUNTS), noise())], [1.0])
+    assert msgspec.to_builtins(asdict(fit))["line"]["slope"] == fit.line.slope
 
 
 def test_derivatives_are_those_of_the_likelihood():
