@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from rankstream.features.schema import CANDIDATE_INPUTS, PADDING_TYPE, USER_INPUTS, Floats, ModelInputs
 from rankstream.models.layers import CrossLayer, PostNormLayer
-from rankstream.models.ranker.hybrid import ANY_ACTION, HybridRanker, as_served
+from rankstream.models.ranker.hybrid import HybridRanker, as_served
 from rankstream.models.ranker.transact import TransAct
 
 
@@ -128,9 +128,8 @@ class CandidateSide(nn.Module):
         rows = first * (crossed if self.first_up is None else self.first_up(crossed)) + first
         for cross in self.crosses:
             rows = cross(first, rows)
-        context = self.config.sizes.user_dim + self.config.sizes.session_dim  # where it begins
-        any_action = user.user_columns[context + ANY_ACTION : context + ANY_ACTION + 1]
-        return torch.sigmoid(as_served(self.output(self.mlp(rows)), candidate_features, any_action, self.config))
+        context = user.user_columns[self.config.sizes.user_dim + self.config.sizes.session_dim :]
+        return torch.sigmoid(as_served(self.output(self.mlp(rows)), candidate_features, context, self.config))
 
     def sequence(self, user: UserPart, candidate_items: Tensor) -> Tensor:
         """Return TransAct's outputs (N, (K + 1) * D)."""

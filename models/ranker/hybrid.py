@@ -31,6 +31,7 @@ class StrangerLogits:
     slope: float  # of the network's logit
     intercept: float
     popularity: tuple[float, ...]  # of the first item features, which are how often an item was acted on, 0 to 1
+    new_users: bool  # whether also for users who have no vector; else for them the network's logits stay
 
 
 @dataclass(frozen=True)
@@ -195,22 +196,25 @@ def collate(
     )
 
 
-ANY_ACTION = CONTEXT_NAMES.index("any_action")
+ANY_ACTION, USER_FOUND = CONTEXT_NAMES.index("any_action"), CONTEXT_NAMES.index("user_found")
 
 
-def as_served(logits: Tensor, candidate_features: Tensor, any_action: Tensor, config: RankerConfig) -> Tensor:
-    """Return the logits (B, heads) moved as the config says; ``any_action`` is 0 where none is known, (B, 1) or (1,).
+def as_served(logits: Tensor, candidate_features: Tensor, contexts: Tensor, config: RankerConfig) -> Tensor:
+    """Return the logits (B, heads) moved as the config says, of contexts (B, C) or one context (C,).
 
     What is not moved is multiplied by 1 and given 0, so it stays as it was to the bit.
     """
-    return seen_apart(_as_for_strangers(logits, candidate_features, any_action, config), candidate_features, config)
+    return seen_apart(_as_for_strangers(logits, candidate_features, contexts, config), candidate_features, config)
 
 
-def _as_for_strangers(logits: Tensor, candidate_features: Tensor, any_action: Tensor, config: RankerConfig) -> Tensor:
+def _as_for_strangers(logits: Tensor, candidate_features: Tensor, contexts: Tensor, config: RankerConfig) -> Tensor:
     line = config.strangers
     if line is None:
         return logits
-    stranger = (1.0 - any_action).clamp(0.0, 1.0)
+    stranger = 1.0 - contexts[..., ANY_ACTION : ANY_ACTION + 1]
+    if not line.new_users:
+        stranger = stranger * contexts[..., USER_FOUND : USER_FOUND + 1]
+    stranger = stranger.clamp(0.0, 1.0)
     columns = range(POPULARITY_COLUMN, POPULARITY_COLUMN + len(line.popularity))
     counted = [weight * candidate_features[:, at : at + 1] for weight, at in zip(line.popularity, columns, strict=True)]
     return logits * (1.0 + (line.slope - 1.0) * stranger) + sum(counted, line.intercept) * stranger
@@ -272,8 +276,7 @@ class HybridRanker(nn.Module):
         rows = first
         for cross in self.crosses:
             rows = cross(first, rows)
-        any_action = batch.contexts[:, ANY_ACTION : ANY_ACTION + 1][of]
-        return as_served(self.output(self.mlp(rows)), batch.candidate_features, any_action, self.config)
+        return as_served(self.output(self.mlp(rows)), batch.candidate_features, batch.contexts[of], self.config)
 
     @torch.no_grad()
     def probabilities(self, inputs: ModelInputs) -> Tensor:

@@ -11,8 +11,13 @@ popularity columns, which stand among its inputs anyway::
 That is a conditional logit (McFadden 1974) of four numbers, whose likelihood is concave; one in all heads. The network
 alone, each count alone and all between are in it. It is served where it is better than the network alone on choices of
 users that it was not fitted to, by more than a standard error (Breiman et al. 1984): both ends of the line are sound,
-and a wrong choice near either costs little. The intercept keeps the choices' mean logit what it was, which the order
-does not see. Only an order is learned so: heads that are probabilities (``calibration.py``) stay as they are.
+and a wrong choice near either costs little.
+
+What is chosen first of all may be unlike what is chosen later (films of a sign-up page), and of that few are held out.
+So users who have no vector either, who are new, are served it only where it is better, by as much, on the first choices
+of users that the ranker learned from, where the network is at its best; or where the log has hardly any. The intercept
+keeps the choices' mean logit what it was, which the order does not see. Only an order is learned so: heads that are
+probabilities (``calibration.py``) stay as they are.
 """
 
 from collections.abc import Sequence
@@ -62,6 +67,8 @@ class StrangersFit:
     gain: float = 0.0  # of log likelihood a choice, by a fit to the other half of the users
     low: float = 0.0  # 95 %, by user
     high: float = 0.0
+    first_choices: int = 0  # of new users
+    first_gain: float = 0.0  # the same of these, less the network's with its own slope
 
     def in_words(self) -> str:
         """Return in a line what users without actions are shown, and why."""
@@ -73,7 +80,11 @@ class StrangersFit:
             return f"Users without actions: the network's logits; with counts beside them {gain}"
         names = "of all times", *(f"of {days} d" for days in RECENT_DAYS)
         weights = ", ".join(f"{weight:.2f} {name}" for name, weight in zip(names, self.line.popularity, strict=False))
-        return f"Users without actions: the network's logits times {self.line.slope:.2f}, popularity {weights}; {gain}"
+        new = "new users too" if self.line.new_users else "new users: the network's logits"
+        if self.first_gain:
+            new += f", {self.first_gain:+.3f} on {self.first_choices:,} first choices"
+        line = f"the network's logits times {self.line.slope:.2f}, popularity {weights}; {gain}"
+        return f"Users without actions: {line}; {new}"
 
 
 class _Likelihood(NamedTuple):
@@ -82,8 +93,13 @@ class _Likelihood(NamedTuple):
     curvature: Floats  # (P, P)
 
 
-def fit_strangers(days: Sequence[AskedDay], weights: Sequence[float], seed: int = 0) -> StrangersFit:
-    """Fit the line to the choices of users and hold it against the network alone; ``weights`` are the heads'."""
+def fit_strangers(
+    days: Sequence[AskedDay], weights: Sequence[float], seed: int = 0, firsts: Sequence[AskedDay] = ()
+) -> StrangersFit:
+    """Fit the line to the choices of users and hold it against the network alone; ``weights`` are the heads'.
+
+    ``firsts`` are first choices of users, of any time.
+    """
     positive = np.maximum(np.asarray(weights, np.float64), 0.0)
     users = np.unique([one.user for day in days for one in day.choices])
     count = sum(len(day.choices) for day in days)
@@ -99,9 +115,31 @@ def fit_strangers(days: Sequence[AskedDay], weights: Sequence[float], seed: int 
             np.add.at(gains, asked, gained)
     mean, error = float(gains.sum()) / count, sqrt(len(users)) * float(gains.std(ddof=1)) / count
     slope, *popularity = _fitted(days, positive).tolist()
-    line = StrangerLogits(slope, _intercept(days, positive, slope, popularity), tuple(popularity))
+    first_gain, first_error, first_choices = _gain_of_new(firsts, positive, np.array([slope, *popularity]))
+    intercept = _intercept(days, positive, slope, popularity)
+    line = StrangerLogits(slope, intercept, tuple(popularity), new_users=first_gain > first_error or not first_error)
     low, high = mean - 1.96 * error, mean + 1.96 * error
-    return StrangersFit(line if mean > error else None, count, len(users), mean, low, high)
+    served = line if mean > error else None
+    return StrangersFit(served, count, len(users), mean, low, high, first_choices, first_gain)
+
+
+def _gain_of_new(firsts: Sequence[AskedDay], weights: Floats, parameters: Floats) -> tuple[float, float, int]:
+    """Return what first choices gain by the parameters, its standard error by user, and how many there are.
+
+    Of few users both are 0. The network is held against them at the slope that suits it here best: how sure it is, the
+    order does not see.
+    """
+    users = np.unique([one.user for day in firsts for one in day.choices])
+    count = sum(len(day.choices) for day in firsts)
+    if len(users) < MIN_USERS:
+        return 0.0, 0.0, count
+    alone = [AskedDay(day.logits, day.popularity[:, :0], day.choices) for day in firsts]
+    slope = _fitted(alone, weights)
+    gains = np.zeros(len(users))
+    for day, bare in zip(firsts, alone, strict=True):
+        gained = _log_likelihoods(day, weights, parameters) - _log_likelihoods(bare, weights, slope)
+        np.add.at(gains, np.searchsorted(users, [one.user for one in day.choices]), gained)
+    return float(gains.sum()) / count, sqrt(len(users)) * float(gains.std(ddof=1)) / count, count
 
 
 def _of_users(days: Sequence[AskedDay], users: Ints, inside: bool) -> list[AskedDay]:

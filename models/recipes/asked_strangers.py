@@ -25,7 +25,7 @@ from rankstream.models.ranker.strangers import AskedDay, Choice
 from rankstream.models.ranker.training_join import to_float16
 from rankstream.models.recipes.bundle import RankerRecipe
 
-MAX_CHOICES = 2_000
+MAX_CHOICES, MAX_FIRST = 2_000, 500
 MAX_DAYS, MAX_SCORED = 64, 4_000_000  # days, and items scored on all of them: some 20 s
 AT_ONCE = 16_384  # items
 COLUMNS = 1 + len(RECENT_DAYS)  # of popularity
@@ -38,9 +38,13 @@ def asked_as_by_strangers(
     recipe: RankerRecipe,
     offline: OfflineFeatures,
     from_ms: int,
+    firsts: bool = False,
 ) -> Iterator[AskedDay]:
-    """Yield the days from ``from_ms`` on with what was chosen; of many choices, or days, some drawn at random."""
-    rows = _rows(log, items, recipe, from_ms, np.random.default_rng(recipe.seed))
+    """Yield the days from ``from_ms`` on with what was chosen; of many choices, or days, some drawn at random.
+
+    With ``firsts`` only what users chose first of all.
+    """
+    rows = _rows(log, items, recipe, from_ms, firsts, np.random.default_rng(recipe.seed))
     labels, known = head_labels(log, recipe.heads), items.rows_of(log.item_keys)
     days = log.times_ms[rows] // DAY_MS
     for day in np.unique(days).tolist():
@@ -56,12 +60,18 @@ def asked_as_by_strangers(
         yield AskedDay(logits, popularity, choices)
 
 
-def _rows(log: EventLog, items: ItemTable, recipe: RankerRecipe, from_ms: int, rng: np.random.Generator) -> Ints:
+def _rows(
+    log: EventLog, items: ItemTable, recipe: RankerRecipe, from_ms: int, firsts: bool, rng: np.random.Generator
+) -> Ints:
     """Return the rows of the choices: what makes a head true that weighs something, on items that have a vector."""
     wanted = head_labels(log, recipe.heads)[log.actions] @ np.maximum(recipe.weights, 0.0) > 0
     late = np.flatnonzero(wanted & (log.times_ms >= from_ms))
     late = late[items.rows_of(log.item_keys[late]) >= 0]
-    rows = np.sort(rng.permutation(late)[:MAX_CHOICES])
+    if firsts:
+        by_user = log.by_user
+        began_ms = log.times_ms[by_user.order[by_user.starts[:-1]]]  # of each user
+        late = late[log.times_ms[late] == began_ms[by_user.user_of_row[late]]]
+    rows = np.sort(rng.permutation(late)[: MAX_FIRST if firsts else MAX_CHOICES])
     days = np.unique(log.times_ms[rows] // DAY_MS)
     most = int(np.clip(MAX_SCORED // max(1, len(items)), 1, MAX_DAYS))
     chosen = rng.permutation(days)[:most]

@@ -90,6 +90,25 @@ def test_a_head_that_weighs_nothing_or_less_is_not_fitted_to():
     assert line.popularity[0] == pytest.approx(np.log1p(COUNTS).max(), rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("firsts", "new_users"),
+    [
+        ([a_day(np.log1p(COUNTS), noise(), 60, seed=1)], True),
+        ([a_day(noise(), noise(), 60, seed=1)], False),
+        ([a_day(noise(), noise() / 5, 60, seed=1)], False),  # its order is right, though it is not sure of it
+        ([a_day(noise(), noise(), 19, seed=1)], True),  # too few to tell
+        ([], True),
+    ],
+)
+def test_new_users_are_left_to_the_network_where_it_knows_what_they_choose_first(firsts, new_users):
+    """As on a sign-up page, whose films are not those that people come back for."""
+    fit = fit_strangers([a_day(np.log1p(COUNTS), noise())], [1.0], firsts=firsts)
+    assert fit.line is not None
+    assert fit.line.new_users == new_users
+    assert fit.first_choices == sum(len(day.choices) for day in firsts)
+    assert ("new users too" in fit.in_words()) == new_users
+
+
 @pytest.mark.parametrize("choices", [0, 99])
 def test_few_choices_tell_nothing(choices):
     fit = fit_strangers([a_day(np.log1p(COUNTS), noise(), choices=choices)], [1.0])
@@ -118,4 +137,4 @@ def test_it_says_what_is_served_and_what_that_gains():
     words = fit_strangers([a_day(np.log1p(COUNTS), noise())], [1.0]).in_words()
     assert words.startswith("Users without actions: the network's logits times 0.0")
     assert "popularity 7." in words
-    assert words.endswith("of log likelihood on 1,500 held-out choices of 1,500 users")
+    assert words.endswith("of log likelihood on 1,500 held-out choices of 1,500 users; new users too")

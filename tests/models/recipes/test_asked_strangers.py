@@ -96,6 +96,14 @@ def test_a_day_is_scored_as_serving_would_with_what_was_counted_before_it():
     np.testing.assert_array_equal(day.popularity, counted.item_features.vectors[:, :3])
 
 
+def test_first_choices_are_what_users_did_before_anything_else():
+    _, table, offline, ranker = a_world()
+    rows = [("u", 3, "save", 2_000), ("u", 4, "save", 2_000), ("u", 5, "save", 2_001)]
+    log = a_log([("v", 6, "hide", 1_999), *rows, ("v", 7, "save", 2_002), ("w", 8, "save", 2_003)])
+    (day,) = asked_as_by_strangers(log, table, ranker, RECIPE, offline, 0, firsts=True)
+    assert [one.item for one in day.choices] == [3, 4, 8]  # what one moment holds was chosen at once
+
+
 @pytest.mark.parametrize(("exclude_seen", "alternatives"), [(True, [[], [0], [0, 1]]), (False, [[], [], []])])
 def test_what_its_user_had_acted_on_is_no_alternative_where_nothing_is_repeated(exclude_seen, alternatives):
     _, table, offline, ranker = a_world()
