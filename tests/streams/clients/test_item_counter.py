@@ -34,6 +34,7 @@ from tests.builders.bundle import VOCABULARY
 from tests.builders.cli import fresh_topics
 from tests.builders.counting import (
     EVERY_MS,
+    START_MS,
     Clock,
     Senders,
     a_counter,
@@ -358,8 +359,10 @@ def test_rates_of_lists_are_counted_of_the_topic_impressions(settings, send, tmp
 COUNT_AND_DIE = """
 from rankstream.streams.settings import Settings
 from rankstream.streams.topics import ACTIONS
+from tests.builders import counting
 from tests.builders.counting import published
 
+counting.START_MS = {start_ms}  # of the tests' own process: the hour may have passed since
 settings = Settings(bootstrap_servers={servers!r}, topic_prefix={prefix!r}, partitions=3)
 arm()
 published(settings, pathlib.Path({bundle!r}), root, 20)
@@ -377,7 +380,8 @@ def test_one_that_is_killed_while_it_publishes_leaves_no_half_version_and_the_ne
     whole = published(settings, bundle, tmp_path / "whole", 20)
     root = tmp_path / "killed"
     before = published(settings, bundle, root, 10)
-    writer = COUNT_AND_DIE.format(servers=settings.bootstrap_servers, prefix=settings.topic_prefix, bundle=str(bundle))
+    about = {"servers": settings.bootstrap_servers, "prefix": settings.topic_prefix, "bundle": str(bundle)}
+    writer = COUNT_AND_DIE.format(start_ms=START_MS, **about)
     assert killed_at(step, calls, root, writer) == 9
     assert the_same(newest(root), whole if stands else before)
     published(settings, bundle, root, 20)
