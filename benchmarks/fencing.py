@@ -11,7 +11,6 @@ waits for no session.
 
 import argparse
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import msgspec
 from kafka import KafkaConsumer
 
 from benchmarks import worker as worker_benchmark
+from benchmarks.cores import pin
 from benchmarks.workload import VOCABULARY, events
 from rankstream.features.ids import id_bytes
 from rankstream.ranking.request import RankingRequest
@@ -178,7 +178,7 @@ def main() -> None:
     found: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in KINDS}
     with RealKafka(chosen.kafka_home) as broker, tempfile.TemporaryDirectory() as folder:
         if broker.process is not None:
-            os.sched_setaffinity(broker.process.pid, {worker_benchmark.BROKER_CORE})
+            pin(broker.process.pid, worker_benchmark.BROKER_CORE)
         for number in range(chosen.rounds):
             for kind in KINDS if number % 2 else reversed(KINDS):
                 names = [f"{kind}-{what}-{number}" for what in ("rate", "latency")]

@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, sleep
 
+from benchmarks.cores import pin
 from benchmarks.figures import OF_CPU, OF_WALL, Figure, add_json, write_figures
 from benchmarks.worker import BROKER_CORE, LIMIT_S, PARTITIONS, WORKER_CORE, fill, settings_for
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
@@ -74,7 +75,7 @@ def measure(module: str, work: Work, title: str, events: int) -> None:
         return
     with RealKafka(chosen.kafka_home) if chosen.kafka_home else EmbeddedBroker() as broker:
         if broker.process is not None and (os.cpu_count() or 1) > BROKER_CORE:
-            os.sched_setaffinity(broker.process.pid, {BROKER_CORE})
+            pin(broker.process.pid, BROKER_CORE)
         servers = broker.bootstrap_servers
         rates = [_one_round(module, servers, chosen.events, f"bench{number}") for number in range(chosen.rounds)]
     walls, cpus = zip(*rates, strict=True)

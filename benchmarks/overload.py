@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from benchmarks.cores import pin
 from rankstream.cli.worker_process import WorkerProcess, worker_flags
 from rankstream.events.action_event import ActionEvent
 from rankstream.ranking.bundle import open_bundle
@@ -225,7 +226,7 @@ def served(
         worker.start()
         with worker:
             assert worker.process is not None
-            os.sched_setaffinity(worker.process.pid, {WORKER_CORE})
+            pin(worker.process.pid, WORKER_CORE)
             reading = threading.Thread(target=traffic.read, daemon=True)
             reading.start()
             try:

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner
 
+from benchmarks.cores import pin
 from benchmarks.figures import OF_CPU, OF_WALL, Figure, add_json, write_figures
 from benchmarks.workload import events
 from rankstream.cli.commands import produce
@@ -92,7 +93,7 @@ def main() -> None:
     taken: dict[tuple[str, str], list[tuple[float, float]]] = {}
     with broker, tempfile.TemporaryDirectory() as folder:
         if broker.process is not None and (os.cpu_count() or 1) > BROKER_CORE:
-            os.sched_setaffinity(broker.process.pid, {BROKER_CORE})
+            pin(broker.process.pid, BROKER_CORE)
         log = a_log(Path(folder), records)
         ways: dict[str, Callable[[Settings, Callable[[Settings], Carrier]], None]] = {
             "carrier": lambda settings, carrier: send(settings, carrier, records),

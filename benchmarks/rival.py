@@ -30,6 +30,7 @@ from time import perf_counter, sleep
 from kafka.admin import KafkaAdminClient, MemberToRemove
 
 from benchmarks import worker as worker_benchmark
+from benchmarks.cores import pin
 from benchmarks.fencing import FEEDS_TOO, WITH, latency_and_recovery, rates, settings_of
 from benchmarks.figures import MS, OF_CPU, OF_WALL, Figure, add_json, write_figures
 from benchmarks.workload import events
@@ -191,7 +192,7 @@ def main() -> None:
     begun = perf_counter()
     with RealKafka(chosen.kafka_home) as broker, tempfile.TemporaryDirectory() as folder:
         if broker.process is not None:
-            os.sched_setaffinity(broker.process.pid, {worker_benchmark.BROKER_CORE})
+            pin(broker.process.pid, worker_benchmark.BROKER_CORE)
         parts = (broker.bootstrap_servers, Path(folder), chosen.rival, chosen.events)
         rounds = [one_round(*parts, number) for number in range(chosen.rounds)]
     show(rounds)

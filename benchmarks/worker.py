@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, sleep
 
+from benchmarks.cores import pin
 from benchmarks.figures import OF_CPU, OF_WALL, Figure, add_json, write_figures
 from benchmarks.workload import VOCABULARY, events
 from rankstream.ranking.serving import LiveRanker
@@ -131,7 +132,7 @@ def main() -> None:
     broker = RealKafka(chosen.kafka_home) if chosen.kafka_home else EmbeddedBroker()
     with broker:
         if broker.process is not None:
-            os.sched_setaffinity(broker.process.pid, {BROKER_CORE})
+            pin(broker.process.pid, BROKER_CORE)
         servers, changelog = broker.bootstrap_servers, not chosen.no_changelog
         rates = [
             one_round(servers, chosen.events, changelog, f"bench{number}", chosen.engine)
