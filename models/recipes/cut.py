@@ -54,6 +54,13 @@ def cut_between(past: EventLog, recipe: BundleRecipe) -> int | None:
     return since_ms
 
 
+def note_on_cut(past: EventLog, recipe: BundleRecipe, since_ms: int | None) -> str | None:
+    """Return what people are to know of a cut; None of one where it is as a rule."""
+    if since_ms is None:
+        return UNCUT
+    return EARLIER if since_ms < past.time_at(recipe.encoders_share) else None
+
+
 def _first_cut(past: EventLog, recipe: BundleRecipe) -> int | None:
     for share in np.linspace(recipe.encoders_share, 1.0, CUTS, endpoint=False).tolist():
         since_ms = past.time_at(share)

@@ -32,7 +32,7 @@ from rankstream.models.items.item_counts import item_counts
 from rankstream.models.ranker.calibration import as_plain
 from rankstream.models.ranker.training_join import counting_interval_ms, share_of_new, to_float16
 from rankstream.models.recipes.bundle import BundleRecipe
-from rankstream.models.recipes.cut import EARLIER, UNCUT, check_learnable, cut_between
+from rankstream.models.recipes.cut import check_learnable, cut_between, note_on_cut
 from rankstream.models.recipes.encoders import EncoderRecipe, brought_up_to_date, finished, train_encoders
 from rankstream.models.recipes.export import export_models
 from rankstream.models.recipes.on_top import train_on_top
@@ -97,10 +97,9 @@ def train_models(
     since_ms = cut_between(past, recipe)
     if since_ms is None:
         recipe = replace(recipe, encoders=replace(recipe.encoders, matched=()))
-        if progress is not None:
-            progress.console.print(UNCUT, style="yellow", highlight=False)
-    elif progress is not None and since_ms < past.time_at(recipe.encoders_share):
-        progress.console.print(EARLIER, highlight=False, soft_wrap=True)
+    note = note_on_cut(past, recipe, since_ms)
+    if progress is not None and note is not None:
+        progress.console.print(note, style="yellow" if since_ms is None else None, highlight=False, soft_wrap=True)
     every_ms = counting_interval_ms(past)
     if progress is not None and every_ms == HOUR_MS:
         progress.console.print(HOURLY.format(new=share_of_new(past)), highlight=False, soft_wrap=True)

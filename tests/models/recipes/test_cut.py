@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from rankstream.events.registry import EVENTS
 from rankstream.models.recipes.bundle import recipe_for
-from rankstream.models.recipes.cut import check_learnable, cut_between
+from rankstream.models.recipes.cut import EARLIER, UNCUT, check_learnable, cut_between, note_on_cut
 from tests.builders.impressions import shown
 from tests.builders.models import a_log
 
@@ -19,6 +19,8 @@ def recipe_of(log):
 def test_a_steady_log_is_cut_where_the_recipe_says():
     log = a_log(STEADY)
     assert cut_between(log, recipe_of(log)) == log.time_at(0.85)
+    assert note_on_cut(log, recipe_of(log), log.time_at(0.85)) is None
+    assert note_on_cut(log, recipe_of(log), None) == UNCUT
 
 
 def test_a_log_that_ends_with_an_import_of_what_is_new_leaves_the_ranker_requests_of_before_it():
@@ -29,6 +31,7 @@ def test_a_log_that_ends_with_an_import_of_what_is_new_leaves_the_ranker_request
     known = set(before.item_ids.tolist())
     assert sum(item in known for item in later.item_ids.tolist()) > 100
     check_learnable(before, recipe_of(log).encoders)
+    assert note_on_cut(log, recipe_of(log), since_ms) == EARLIER
 
 
 def test_a_log_whose_items_are_new_all_the_time_is_not_cut_earlier_for_nothing():
