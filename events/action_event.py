@@ -196,8 +196,8 @@ class ActionDecoder:
             event = _decode_action(value)
         except UNREADABLE as exc:
             return self._erasure(record, value, exc)
-        if len(value) > 2 * MAX_DEPTH and is_too_deep(value):
-            raise Rejected(NOT_JSON, TOO_DEEP)
+        if len(value) > 2 * MAX_DEPTH:  # nearly never: no call for each action of a stream
+            check_depth(value)
         user_id, item_id, at_ms = event.user_id, event.item_id, event.timestamp_ms
         if record.key != (user_id.encode() if type(user_id) is str else id_bytes(user_id)):
             raise wrong_key(record, user_id)
@@ -216,8 +216,7 @@ class ActionDecoder:
             event = decode_erasure(value)
         except UNREADABLE:
             raise not_valid(value, why, "an action") from None
-        if is_too_deep(value):
-            raise Rejected(NOT_JSON, TOO_DEEP)
+        check_depth(value)
         if record.key != id_bytes(event.user_id):
             raise wrong_key(record, event.user_id)
         self._check_time(event.timestamp_ms, produced_ms(record, None if self._clock is None else self._clock()))
@@ -245,6 +244,12 @@ def not_valid(value: bytes, exc: Exception, what: str) -> Rejected:
     return Rejected(NOT_JSON, f"not JSON: {exc}{FRAMED if value[:1] == NO_JSON else ''}")
 
 
+def check_depth(value: bytes) -> None:
+    """Raise ``Rejected`` for JSON whose brackets are nested deeper than all read alike."""
+    if is_too_deep(value):
+        raise Rejected(NOT_JSON, TOO_DEEP)
+
+
 def bad_size(value: bytes | None, limit: int) -> Rejected:
     """Return the rejection of an empty value or one over ``limit`` bytes."""
     if value is None:
@@ -263,8 +268,7 @@ def decoded(value: bytes | None, decode: Callable[[bytes], T], limit: int, what:
         found = decode(value)
     except UNREADABLE as exc:
         raise not_valid(value, exc, what) from None
-    if is_too_deep(value):
-        raise Rejected(NOT_JSON, TOO_DEEP)
+    check_depth(value)
     return found
 
 

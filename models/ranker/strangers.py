@@ -20,7 +20,7 @@ keeps the choices' mean logit what it was, which the order does not see. Only an
 probabilities (``calibration.py``) stay as they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import NamedTuple
@@ -94,11 +94,11 @@ class _Likelihood(NamedTuple):
 
 
 def fit_strangers(
-    days: Sequence[AskedDay], weights: Sequence[float], seed: int = 0, firsts: Sequence[AskedDay] = ()
+    days: Sequence[AskedDay], weights: Sequence[float], seed: int = 0, firsts: Iterable[AskedDay] = ()
 ) -> StrangersFit:
     """Fit the line to the choices of users and hold it against the network alone; ``weights`` are the heads'.
 
-    ``firsts`` are first choices of users, of any time.
+    ``firsts`` are first choices of users, of any time; they are asked for only where there is a line to serve.
     """
     positive = np.maximum(np.asarray(weights, np.float64), 0.0)
     users = np.unique([one.user for day in days for one in day.choices])
@@ -106,21 +106,30 @@ def fit_strangers(
     if len(users) < MIN_USERS or count < MIN_CHOICES:
         return StrangersFit(None, count, len(users))
     half = np.random.default_rng(seed).permutation(users)[: len(users) // 2]
-    gains = np.zeros(len(users))
+    asked, gained = [], []
     for fitted_to_half in (True, False):
         parameters = _fitted(_of_users(days, half, fitted_to_half), positive)
+        alone = _network_alone(len(parameters))
         for day in _of_users(days, half, not fitted_to_half):
-            asked = np.searchsorted(users, [one.user for one in day.choices])
-            gained = _log_likelihoods(day, positive, parameters) - _log_likelihoods(day, positive, _alone(parameters))
-            np.add.at(gains, asked, gained)
-    mean, error = float(gains.sum()) / count, sqrt(len(users)) * float(gains.std(ddof=1)) / count
-    slope, *popularity = _fitted(days, positive).tolist()
-    first_gain, first_error, first_choices = _gain_of_new(firsts, positive, np.array([slope, *popularity]))
+            asked.append(day)
+            gained.append(_log_likelihoods(day, positive, parameters) - _log_likelihoods(day, positive, alone))
+    mean, error = _mean_by_user(asked, gained)
+    low, high = mean - 1.96 * error, mean + 1.96 * error
+    if mean <= error:
+        return StrangersFit(None, count, len(users), mean, low, high)
+    parameters = _fitted(days, positive)
+    first_gain, first_error, first_choices = _gain_of_new(list(firsts), positive, parameters)
+    slope, *popularity = parameters.tolist()
     intercept = _intercept(days, positive, slope, popularity)
     line = StrangerLogits(slope, intercept, tuple(popularity), new_users=first_gain > first_error or not first_error)
-    low, high = mean - 1.96 * error, mean + 1.96 * error
-    served = line if mean > error else None
-    return StrangersFit(served, count, len(users), mean, low, high, first_choices, first_gain)
+    return StrangersFit(line, count, len(users), mean, low, high, first_choices, first_gain)
+
+
+def _mean_by_user(days: Sequence[AskedDay], gains: Sequence[Floats]) -> tuple[float, float]:
+    """Return the mean of the gains of all choices, and its standard error by user."""
+    users, user_of = np.unique([one.user for day in days for one in day.choices], return_inverse=True)
+    by_user = np.bincount(user_of, np.concatenate(gains), len(users))
+    return float(by_user.sum()) / len(user_of), sqrt(len(users)) * float(by_user.std(ddof=1)) / len(user_of)
 
 
 def _gain_of_new(firsts: Sequence[AskedDay], weights: Floats, parameters: Floats) -> tuple[float, float, int]:
@@ -129,17 +138,16 @@ def _gain_of_new(firsts: Sequence[AskedDay], weights: Floats, parameters: Floats
     Of few users both are 0. The network is held against them at the slope that suits it here best: how sure it is, the
     order does not see.
     """
-    users = np.unique([one.user for day in firsts for one in day.choices])
     count = sum(len(day.choices) for day in firsts)
-    if len(users) < MIN_USERS:
+    if len({one.user for day in firsts for one in day.choices}) < MIN_USERS:
         return 0.0, 0.0, count
     alone = [AskedDay(day.logits, day.popularity[:, :0], day.choices) for day in firsts]
     slope = _fitted(alone, weights)
-    gains = np.zeros(len(users))
-    for day, bare in zip(firsts, alone, strict=True):
-        gained = _log_likelihoods(day, weights, parameters) - _log_likelihoods(bare, weights, slope)
-        np.add.at(gains, np.searchsorted(users, [one.user for one in day.choices]), gained)
-    return float(gains.sum()) / count, sqrt(len(users)) * float(gains.std(ddof=1)) / count, count
+    gained = [
+        _log_likelihoods(day, weights, parameters) - _log_likelihoods(bare, weights, slope)
+        for day, bare in zip(firsts, alone, strict=True)
+    ]
+    return *_mean_by_user(firsts, gained), count
 
 
 def _of_users(days: Sequence[AskedDay], users: Ints, inside: bool) -> list[AskedDay]:
@@ -150,15 +158,15 @@ def _of_users(days: Sequence[AskedDay], users: Ints, inside: bool) -> list[Asked
     ]
 
 
-def _alone(parameters: Floats) -> Floats:
-    """Return the parameters of the network alone."""
-    alone: Floats = np.eye(1, len(parameters))[0]
+def _network_alone(count: int) -> Floats:
+    """Return so many parameters that leave the network's logits as they are."""
+    alone: Floats = np.eye(1, count)[0]
     return alone
 
 
 def _fitted(days: Sequence[AskedDay], weights: Floats) -> Floats:
     """Return slope and weights of the columns, (P,), none below 0, by Newton's method with step halving."""
-    found: Floats = np.eye(1, 1 + days[0].popularity.shape[1])[0]
+    found = _network_alone(1 + days[0].popularity.shape[1])
     reached = _likelihood(days, weights, found)
     for _ in range(STEPS):
         free = np.flatnonzero((found > 0) | (reached.gradient > 0))

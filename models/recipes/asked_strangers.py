@@ -1,7 +1,8 @@
 """Held-out choices of a log of actions, each as if a user had made it of whom nothing is known (``strangers.py``).
 
 Of a stranger nothing but the time and the day's counts are seen, so all items of a day are scored once, as of its
-midnight and at the time of its middle choice. What is chosen lies after all requests that the ranker learned from.
+midnight and at the time of its middle choice. What is chosen lies after all requests that the ranker learned from; of
+first choices, which are few, also what it learned from is asked.
 """
 
 from collections.abc import Iterator

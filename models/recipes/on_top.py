@@ -96,10 +96,10 @@ def train_on_top(
     strangers = None
     if not chosen.impressions and requests.held_out_ms is not None:
         later, firsts = (
-            list(asked_as_by_strangers(log, encoders.item_table, ranker, chosen, offline, from_ms, firsts=firsts))
+            asked_as_by_strangers(log, encoders.item_table, ranker, chosen, offline, from_ms, firsts=firsts)
             for from_ms, firsts in ((requests.held_out_ms, False), (since_ms, True))
         )
-        strangers = fit_strangers(later, chosen.weights, chosen.seed, firsts)
+        strangers = fit_strangers(list(later), chosen.weights, chosen.seed, firsts)
         ranker.config = replace(ranker.config, strangers=strangers.line)
         if progress is not None:
             progress.console.print(strangers.in_words(), highlight=False, soft_wrap=True)

@@ -48,6 +48,16 @@ def a_log_of_steps():
     return a_log(ROWS_OF_STEPS)
 
 
+def steps_after_two_days():
+    """The log of steps, its third day's midnight, and what was learned until then: recipe, encoders, tables."""
+    log = a_log_of_steps()
+    first_day = (START_MS // DAY_MS + 2) * DAY_MS
+    recipe = recipe_for(replace(EVENTS, repeats=True), log.vocabulary)
+    encoders = encoders_of(log.split_at(first_day)[0], recipe)
+    offline = offline_features(log, encoders, feature_sizes(log.vocabulary, encoders, 4), first_day)
+    return log, first_day, recipe, encoders, offline
+
+
 def encoders_of(log, recipe) -> TrainedEncoders:
     items = ItemTable(np.array(["a", "b", "c"], object), np.eye(3, 8, dtype=np.float32))
     found = counted(log, items, recipe.encoders.matched)
@@ -80,11 +90,7 @@ def test_requests_see_what_was_counted_by_the_midnight_before_them_and_nothing_o
 
 
 def test_some_requests_are_learned_from_once_more_without_their_actions_and_none_validates_so():
-    log = a_log_of_steps()
-    first_day = (START_MS // DAY_MS + 2) * DAY_MS
-    recipe = recipe_for(replace(EVENTS, repeats=True), log.vocabulary)
-    encoders = encoders_of(log.split_at(first_day)[0], recipe)
-    offline = offline_features(log, encoders, feature_sizes(log.vocabulary, encoders, 4), first_day)
+    log, first_day, recipe, encoders, offline = steps_after_two_days()
     found = {}
     for share in (0.0, 0.5):
         asked = replace(recipe, ranker=replace(recipe.ranker, strangers=share))
@@ -99,11 +105,7 @@ def test_some_requests_are_learned_from_once_more_without_their_actions_and_none
 
 
 def test_what_is_held_out_begins_behind_all_that_is_learned_from_and_nothing_is_where_tables_know_it():
-    log = a_log_of_steps()
-    first_day = (START_MS // DAY_MS + 2) * DAY_MS
-    recipe = recipe_for(replace(EVENTS, repeats=True), log.vocabulary)
-    encoders = encoders_of(log.split_at(first_day)[0], recipe)
-    offline = offline_features(log, encoders, feature_sizes(log.vocabulary, encoders, 4), first_day)
+    log, first_day, recipe, encoders, offline = steps_after_two_days()
     requests = requests_as_of_their_days(log, encoders, recipe, offline, first_day)
     late_ms = np.sort(log.times_ms[log.times_ms >= first_day])  # each action is a request
     assert requests.held_out_ms == late_ms[len(late_ms) - len(requests.validated) - 1] + 1
