@@ -6,10 +6,11 @@ implicitly: Levy and Goldberg, NeurIPS'14). An item without an action in the tra
 """
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from rankstream.events.log import EventLog, starts_of
@@ -17,10 +18,12 @@ from rankstream.events.sequences import UserSequences, group_by_user
 from rankstream.features.embeddings.memory import Ints, ItemTable
 from rankstream.features.matches.tables import Rows32
 from rankstream.features.schema import Bools, Floats
+from rankstream.models.items.pairs import PAIRS_AT_ONCE, Pairs, counted_pairs, sides_of
+
+Doubles = npt.NDArray[np.float64]
 
 MAX_PAIRS = 10_000_000  # that are counted, about: of more actions, fewer of the next ones count as near
 LEAST_REACH = 5
-PAIRS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,15 @@ def train_item_vectors(log: EventLog, config: ItemVectorConfig, without: Sequenc
     sequences = group_by_user(log, blank)
     counted = ~np.isin(sequences.actions, log.codes_of(without))
     reach = int(np.clip(MAX_PAIRS // max(1, int(counted.sum())), min(LEAST_REACH, config.reach), config.reach))
-    near = pair_counts(_co_occurring(sequences, counted, reach), len(ids))
-    return ItemTable(ids, factorise(*ppmi(*near, len(ids), config), config))
+    matrices = ppmi(lambda: co_occurring(sequences, counted, reach), len(ids), config)
+    return ItemTable(ids, factorise(*matrices, config))
 
 
-def co_occurrences(sequences: UserSequences, counted: Bools, reach: int) -> tuple[Ints, Ints]:
-    """Return (item, item) of every two counted actions of a user with fewer than ``reach`` counted ones between."""
-    pairs = list(_co_occurring(sequences, counted, reach))
-    return np.concatenate([left for left, _ in pairs]), np.concatenate([right for _, right in pairs])
+def co_occurring(sequences: UserSequences, counted: Bools, reach: int) -> Iterator[tuple[Ints, Ints]]:
+    """Yield (item, item) of every two counted actions of a user with fewer than ``reach`` counted ones between.
 
-
-def _co_occurring(sequences: UserSequences, counted: Bools, reach: int) -> Iterator[tuple[Ints, Ints]]:
-    """Yield the pairs of ``co_occurrences``, those of one distance after the other."""
+    They are rows of the sequences' table, those of one distance after the other.
+    """
     rows = np.flatnonzero(counted & (sequences.item_rows >= 0))
     users, items = sequences.users[rows], sequences.item_rows[rows]
     for step in range(1, reach + 1):
@@ -63,59 +63,55 @@ def _co_occurring(sequences: UserSequences, counted: Bools, reach: int) -> Itera
         yield items[same], items[same + step]
 
 
-def pair_counts(pairs: Iterable[tuple[Ints, Ints]], num_items: int) -> tuple[Ints, Ints]:
-    """Return the different pairs as ``lower * num_items + upper``, sorted, and how often each occurs in either order.
-
-    Memory is that of the different pairs and of ``PAIRS_AT_ONCE``.
-    """
-    cells, counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    waiting: list[Ints] = []
-    for left, right in pairs:
-        waiting.append(np.minimum(left, right) * num_items + np.maximum(left, right))
-        if sum(map(len, waiting)) >= PAIRS_AT_ONCE:
-            cells, counts = _added(cells, counts, np.concatenate(waiting))
-            waiting = []
-    return _added(cells, counts, np.concatenate(waiting)) if waiting else (cells, counts)
-
-
-def _added(cells: Ints, counts: Ints, more: Ints) -> tuple[Ints, Ints]:
-    """Return the different cells of both, sorted, and how often each occurs."""
-    found, times = np.unique(more, return_counts=True)
-    together, where = np.unique(np.concatenate([cells, found]), return_inverse=True)
-    summed = np.bincount(where, np.concatenate([counts, times]), len(together))
-    return together, summed.astype(np.int64)
-
-
-def ppmi(cells: Ints, counts: Ints, num_items: int, config: ItemVectorConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def ppmi(
+    pairs: Callable[[], Pairs], num_items: int, config: ItemVectorConfig, at_once: int = PAIRS_AT_ONCE
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the sparse matrix of positive pointwise mutual information, (items, contexts), and its transpose.
 
-    ``cells`` and ``counts`` are those of ``pair_counts``. Contexts are items too, but smoothed: it is not symmetric.
+    ``pairs`` makes those of near items anew (``pairs.py``). Contexts are items too, but smoothed: it is not symmetric.
     """
-    lower, upper = (cells // num_items).astype(np.int32), (cells % num_items).astype(np.int32)
-    apart = lower != upper
-    item_counts = np.bincount(lower, counts, num_items) + np.bincount(upper, counts, num_items)
-    context_counts = item_counts**config.smoothing
-    total = context_counts.sum()
-    logs = np.log(np.where(apart, counts, 2 * counts)) - np.log(config.shift)
-    items, contexts, values = [], [], []
-    for at, context, once in ((lower, upper, slice(None)), (upper, lower, apart)):
-        strengths = logs[once] - np.log(item_counts[at[once]] * context_counts[context[once]] / total)
-        kept = strengths > 0
-        items.append(at[once][kept])
-        contexts.append(context[once][kept])
-        values.append(strengths[kept].astype(np.float32))
-    rows, columns, cell = np.concatenate(items), np.concatenate(contexts), np.concatenate(values)
-    return _sparse(rows, columns, cell, num_items), _sparse(columns, rows, cell, num_items)
+    counts = sides_of(pairs(), num_items)
+    contexts = counts**config.smoothing
+    total = contexts.sum()
+    rows, transposed = _Rows(), _Rows()
+    for block in counted_pairs(pairs, num_items, counts, at_once):
+        logs, size = np.log(block.times) - np.log(config.shift), block.stop - block.start
+        within = block.items - block.start
+        as_item = logs - np.log(counts[block.items] * contexts[block.others] / total)
+        rows.add(within, block.others, as_item, block.others < block.items, size)
+        as_context = logs - np.log(counts[block.others] * contexts[block.items] / total)
+        transposed.add(within, block.others, as_context, block.others > block.items, size)
+    return rows.sparse(num_items), transposed.sparse(num_items)
 
 
-def _sparse(rows: Rows32, columns: Rows32, values: Floats, count: int) -> torch.Tensor:
-    """Return a square matrix in compressed rows: a product takes a third of a coordinate one's time."""
-    order = np.argsort(rows, kind="stable")
-    starts = torch.from_numpy(starts_of(np.bincount(rows, minlength=count)).astype(np.int32))
-    parts = torch.from_numpy(columns[order]), torch.from_numpy(values[order])
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(starts, *parts, (count, count), check_invariants=False)
+class _Rows:
+    """Collects a sparse matrix in compressed rows, block by block: a product takes a third of a coordinate one's time.
+
+    A row has two halves, the columns of each sorted. Their order is that in which products are summed, so the vectors
+    of a log depend on it in their last bits, and it stays what it was when bundles were first trained.
+    """
+
+    def __init__(self) -> None:
+        self._lengths, self._columns, self._values = list[Ints](), list[Rows32](), list[Floats]()
+
+    def add(self, rows: Ints, columns: Ints, strengths: Doubles, second: Bools, count: int) -> None:
+        """Take the positive cells of the next ``count`` rows, sorted by row and column; ``second`` come behind."""
+        kept = np.flatnonzero(strengths > 0)
+        kept = kept[np.argsort(2 * rows[kept] + second[kept], kind="stable")]
+        self._lengths.append(np.bincount(rows[kept], minlength=count))
+        self._columns.append(columns[kept].astype(np.int32))
+        self._values.append(strengths[kept].astype(np.float32))
+
+    def sparse(self, count: int) -> torch.Tensor:
+        """Return the square matrix of ``count`` rows, once; what was collected is let go of."""
+        starts = torch.from_numpy(starts_of(np.concatenate(self._lengths)).astype(np.int32))
+        columns = torch.from_numpy(np.concatenate(self._columns))
+        self._columns.clear()
+        values = torch.from_numpy(np.concatenate(self._values))
+        self._values.clear()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+            return torch.sparse_csr_tensor(starts, columns, values, (count, count), check_invariants=False)
 
 
 def factorise(matrix: torch.Tensor, transposed: torch.Tensor, config: ItemVectorConfig) -> Floats:

@@ -11,7 +11,7 @@ from rankstream.events.sequences import group_by_user
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import id_keys
 from rankstream.features.schema import Floats
-from rankstream.models.items.cooccurrence import co_occurrences
+from rankstream.models.items.cooccurrence import co_occurring
 
 REACH = 5  # a user's actions on either side that count as near
 
@@ -29,11 +29,12 @@ def folded_in(item_table: ItemTable, log: EventLog) -> ItemTable:
     ids = plain_ids([*item_table.ids.tolist(), *new])  # texts if some are: a later log may be of another kind of ids
     vectors = np.concatenate([item_table.vectors, np.zeros((len(new), item_table.dim), np.float32)])
     sequences = group_by_user(log, ItemTable(ids, vectors))
-    left, right = co_occurrences(sequences, np.ones(len(sequences), np.bool_), REACH)
-    before = len(item_table)
-    for items, near in ((left, right), (right, left)):
-        rows = np.flatnonzero((items >= before) & (near < before))
-        np.add.at(vectors, items[rows], item_table.vectors[near[rows]])
+    before, all_count = len(item_table), np.ones(len(sequences), np.bool_)
+    for side in (1, -1):  # what comes after a new item, then what comes before it
+        for pair in co_occurring(sequences, all_count, REACH):
+            items, near = pair[::side]
+            rows = np.flatnonzero((items >= before) & (near < before))
+            np.add.at(vectors, items[rows], item_table.vectors[near[rows]])
     vectors[before:] = _scaled(vectors[before:], item_table.vectors)
     return ItemTable(ids, vectors)
 

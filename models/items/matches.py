@@ -1,11 +1,11 @@
 """The match tables of a log: followers, neighbours and sessions of its items (``features/matches/tables.py``).
 
 Nothing is learned here, only counted. A session ends where the stream ends it; an item counts once in a session, and
-sessions of more than ``MAX_SESSION_ITEMS`` items are cut. Memory is bounded: pairs of a session's items are counted up
-to a distance, which is smaller where a log has many actions.
+sessions of more than ``MAX_SESSION_ITEMS`` items are cut. Time is bounded: pairs of a session's items are counted up to
+a distance, which is smaller where a log has many actions; so is memory (``pairs.py``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,13 @@ from rankstream.features.ids import Keys
 from rankstream.features.matches.tables import Lists, MatchTables, WeighedLists
 from rankstream.features.schema import Bools, Ints
 from rankstream.features.sessions import SESSION_GAP_MS
+from rankstream.models.items.pairs import counted_pairs
 
 MAX_FOLLOWERS = MAX_NEIGHBOURS = 200  # of an item, that are kept
 MAX_SESSIONS = 500  # newest sessions of an item, that are kept
 MAX_SESSION_ITEMS = 100  # of a session; a longer one goes on as a new one
 MAX_REACH = 50  # items of a session between two that are still its neighbours
-MAX_PAIRS = 20_000_000  # that are counted at once: 160 MB
+MAX_PAIRS = 20_000_000  # that are counted, about: of more actions, fewer of a session's next items are neighbours
 REGULARISATION = 20.0  # sessions added to each item's: a few shared sessions are chance
 
 
@@ -38,17 +39,12 @@ def match_tables(log: EventLog, counted: Sequence[str], items: ItemTable | None 
     count = len(keys)
     held = np.bincount(rows, minlength=count)  # sessions of each item
     number = int(sessions[-1]) + 1 if len(sessions) else 0
-    reach = int(np.clip(MAX_PAIRS // max(1, 2 * len(rows)), 1, MAX_REACH))
-    shared = _pairs(rows, sessions, reach, count)
-    both = np.concatenate([shared, shared % count * count + shared // count])
-    left, right, together = _counted(both, count)
-    cosines = together / np.sqrt((held[left] + REGULARISATION) * (held[right] + REGULARISATION))
     before, after, times = _counted(followed, count)
     totals = np.bincount(before, times, count)
     return MatchTables(
         keys=keys,
         followers=_heaviest(before, after, times, count, MAX_FOLLOWERS),
-        neighbours=_heaviest(left, right, cosines, count, MAX_NEIGHBOURS),
+        neighbours=_neighbours(rows, sessions, held, count),
         sessions=_newest(rows, sessions, count, MAX_SESSIONS),
         members=Lists(starts_of(np.bincount(sessions, minlength=number)), rows.astype(np.int32)),
         totals=totals.astype(np.float32),
@@ -100,15 +96,34 @@ def _cut(numbers: Ints) -> Ints:
     return np.cumsum(begins) - 1
 
 
-def _pairs(rows: Ints, sessions: Ints, reach: int, count: int) -> Ints:
-    """Return ``earlier * count + later`` of every two items of a session at most ``reach`` apart."""
-    found = []
+def _neighbours(rows: Ints, sessions: Ints, held: Ints, count: int) -> WeighedLists:
+    """Return each item's neighbours: the items whose sessions are most nearly the same, by a regularised cosine."""
+    reach = int(np.clip(MAX_PAIRS // max(1, 2 * len(rows)), 1, MAX_REACH))
+    parts = []
+    for block in counted_pairs(lambda: _pairs(rows, sessions, reach), count):
+        regularised = held[block.items] + REGULARISATION, held[block.others] + REGULARISATION
+        cosines = block.times / np.sqrt(regularised[0] * regularised[1])
+        within = block.items - block.start
+        parts.append(_heaviest(within, block.others, cosines, block.stop - block.start, MAX_NEIGHBOURS))
+    return _joined(parts)
+
+
+def _pairs(rows: Ints, sessions: Ints, reach: int) -> Iterator[tuple[Ints, Ints]]:
+    """Yield (earlier, later) of every two items of a session, those of one distance up to ``reach`` after the other."""
     for step in range(1, reach + 1):
         same = np.flatnonzero(sessions[step:] == sessions[:-step])
         if not len(same):
             break
-        found.append(rows[same] * count + rows[same + step])
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+        yield rows[same], rows[same + step]
+
+
+def _joined(parts: Sequence[WeighedLists]) -> WeighedLists:
+    """Return the lists of all parts, one part's after the other's."""
+    if not parts:
+        return WeighedLists(starts_of(np.zeros(0, np.int64)), np.zeros(0, np.int32), np.zeros(0, np.float32))
+    lengths = np.concatenate([np.diff(part.starts) for part in parts])
+    rows, weights = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "weights"))
+    return WeighedLists(starts_of(lengths), rows, weights)
 
 
 def _counted(pairs: Ints, count: int) -> tuple[Ints, Ints, Ints]:

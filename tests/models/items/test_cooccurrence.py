@@ -1,11 +1,8 @@
-from collections import Counter
-
 import numpy as np
 import pytest
 import torch
 
-from rankstream.models.items import cooccurrence
-from rankstream.models.items.cooccurrence import ItemVectorConfig, pair_counts, ppmi, train_item_vectors
+from rankstream.models.items.cooccurrence import ItemVectorConfig, ppmi, train_item_vectors
 from rankstream.models.items.item_features import item_features
 from tests.builders.models import a_log, a_markov_log
 
@@ -34,40 +31,38 @@ def test_vectors_are_the_same_each_time_and_unseen_items_have_none():
     assert not vectors[1].any()
 
 
-def test_pairs_are_counted_in_either_order_in_whatever_parts(monkeypatch):
-    rng = np.random.default_rng(0)
-    parts = [(rng.integers(0, 5, 30), rng.integers(0, 5, 30)) for _ in range(4)]
-    wanted = Counter((min(pair), max(pair)) for left, right in parts for pair in zip(left, right, strict=True))
-    for at_once in (1, 50, 1_000):
-        monkeypatch.setattr(cooccurrence, "PAIRS_AT_ONCE", at_once)
-        cells, counts = pair_counts(parts, 5)
-        assert cells.tolist() == sorted(cells.tolist())
-        assert dict(zip(zip(cells // 5, cells % 5, strict=True), counts.tolist(), strict=True)) == wanted
-
-
 def test_an_item_beside_itself_counts_from_both_sides():
     pairs = [(np.array([0, 1, 0, 2]), np.array([1, 0, 0, 2]))]
-    found, transposed = ppmi(*pair_counts(pairs, 3), 3, ItemVectorConfig(smoothing=1.0))
+    found, transposed = ppmi(lambda: pairs, 3, ItemVectorConfig(smoothing=1.0))
     # beside 0: twice 1 and twice itself; beside 1: twice 0; beside 2: twice itself; of 8 in all
     wanted = np.log([[2 * 8 / (4 * 4), 2 * 8 / (4 * 2), 1], [2 * 8 / (2 * 4), 1, 1], [1, 1, 2 * 8 / (2 * 2)]])
     np.testing.assert_allclose(found.to_dense().numpy(), wanted, atol=1e-6)
     np.testing.assert_allclose(transposed.to_dense().numpy(), wanted.T, atol=1e-6)
 
 
-def test_the_matrix_of_smoothed_contexts_has_its_transpose():
+@pytest.mark.parametrize("at_once", [1, 40, 1_000])
+def test_the_matrix_of_smoothed_contexts_has_its_transpose_in_whatever_blocks(at_once: int) -> None:
     rng = np.random.default_rng(0)
-    near = pair_counts([(rng.integers(0, 9, 60), rng.integers(0, 9, 60))], 9)
-    found, transposed = ppmi(*near, 9, ItemVectorConfig())
+    left, right = rng.integers(0, 9, 60), rng.integers(0, 9, 60)
+    found, transposed = ppmi(lambda: [(left, right)], 9, ItemVectorConfig(), at_once)
     assert not torch.allclose(found.to_dense(), transposed.to_dense())
     assert torch.equal(found.to_dense().T, transposed.to_dense())
     counts = np.zeros((9, 9))
-    for cell, times in zip(*near, strict=True):
-        counts[cell // 9, cell % 9] += times
-        counts[cell % 9, cell // 9] += times
+    for one, other in zip(left, right, strict=True):
+        counts[one, other] += 1
+        counts[other, one] += 1
     contexts = counts.sum(axis=0) ** 0.75
     with np.errstate(divide="ignore"):
         wanted = np.maximum(0, np.log(counts / np.outer(counts.sum(axis=1), contexts / contexts.sum())))
     np.testing.assert_allclose(found.to_dense().numpy(), wanted, atol=1e-6)
+
+
+def test_the_columns_of_a_row_stand_as_they_did_when_bundles_were_first_trained():
+    """The order of a sum is in its last bits: vectors of the same log stay the same."""
+    found, transposed = ppmi(lambda: [(np.array([0, 1, 1]), np.array([1, 2, 1]))], 3, ItemVectorConfig(smoothing=1.0))
+    assert found.crow_indices().tolist() == transposed.crow_indices().tolist() == [0, 1, 3, 4]
+    assert found.col_indices().tolist()[1:3] == [2, 0]  # from the item itself on, then what is before it
+    assert transposed.col_indices().tolist()[1:3] == [0, 2]  # up to the item itself, then what is behind it
 
 
 def test_a_hide_brings_nothing_near():
