@@ -26,6 +26,8 @@ def in_full_precision(function: F) -> F:
     return exact
 
 
+AT_ONCE = 1_024  # open sessions encoded in one batch: what each layer makes of them is 20 MB
+
 SessionInputs = tuple[Floats, Floats, Floats]  # state (H,), closed sessions (k, I), items of the open one (t, I)
 
 
@@ -75,14 +77,14 @@ class TorchSessions:
 
     def _prepare_open(self, inputs: Sequence[tuple[Floats, Floats]]) -> None:
         new = [(state, opened) for state, opened in inputs if _key(b"encode", state, opened) not in self._results]
-        if not new:
-            return
-        started = np.zeros((len(new), 1 + max(len(opened) for _, opened in new), new[0][1].shape[1]), np.float32)
-        for row, (_, opened) in zip(started, new, strict=True):
-            row[1 : 1 + len(opened)] = opened  # padded on the right: the convolution looks back only
-        vectors = self.hiertcn.low_level(_stack([state for state, _ in new]), _tensor(started)).numpy()
-        for (state, opened), steps in zip(new, vectors, strict=True):
-            self._results[_key(b"encode", state, opened)] = steps[len(opened)].copy()
+        for start in range(0, len(new), AT_ONCE):
+            some = new[start : start + AT_ONCE]
+            started = np.zeros((len(some), 1 + max(len(opened) for _, opened in some), some[0][1].shape[1]), np.float32)
+            for row, (_, opened) in zip(started, some, strict=True):
+                row[1 : 1 + len(opened)] = opened  # padded on the right: the convolution looks back only
+            vectors = self.hiertcn.low_level(_stack([state for state, _ in some]), _tensor(started)).numpy()
+            for (state, opened), steps in zip(some, vectors, strict=True):
+                self._results[_key(b"encode", state, opened)] = steps[len(opened)].copy()
 
     def _stepped(self, state: Floats, mean: Floats) -> Floats:
         return self._remember(_key(b"fold", state, mean), lambda: self._folded(state, mean))

@@ -37,6 +37,7 @@ from rankstream.models.ranker.factored import SplitRanker
 from rankstream.models.ranker.hybrid import RankerConfig, collate
 from rankstream.models.ranker.joined import JoinedRequests
 from rankstream.models.ranker.training import RankerTraining, mean_auc, served_ndcg, train_ranker
+from rankstream.models.sessions import torch_encoder
 from rankstream.models.sessions.hiertcn import HierTCN, HierTCNConfig
 from rankstream.models.sessions.torch_encoder import TorchSessions
 from rankstream.models.training.checkpoints import weights_tag
@@ -388,7 +389,9 @@ def test_the_torch_session_encoder_remembers_without_changing_anything():
     assert weights_tag(hiertcn) == fresh.tag != weights_tag(HierTCN(hiertcn.config))
 
 
-def test_many_sessions_at_once_are_those_encoded_one_by_one():
+@pytest.mark.parametrize("at_once", [2, 1_024])
+def test_many_sessions_at_once_are_those_encoded_one_by_one(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_encoder, "AT_ONCE", at_once)
     hiertcn = HierTCN(HierTCNConfig(item_dim=4, hidden=4, layer_state=3, channels=(4, 4)))
     rng = np.random.default_rng(0)
 
