@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from rankstream.events.log import EventLog, starts_of
 from rankstream.features.actions import ACTION_BYTES, ActionColumns, log_values_of, pack_actions
@@ -121,11 +122,10 @@ def group_by_user(log: EventLog, item_table: ItemTable) -> UserSequences:
     )
 
 
-def packed_actions(log: EventLog) -> list[bytes]:
-    """Return the 16 bytes of each row of the log, as the stream keeps them."""
+def packed_actions(log: EventLog) -> npt.NDArray[np.void]:
+    """Return the 16 bytes of each row of the log, as the stream keeps them, ``(n,)``; a list of them is of bytes."""
     packed = pack_actions(log.times_ms, log.actions, log.item_keys, log.surface_codes, log.value_codes)
-    rows: list[bytes] = np.frombuffer(packed, f"V{ACTION_BYTES}").tolist()
-    return rows
+    return np.frombuffer(packed, f"V{ACTION_BYTES}")
 
 
 def rows_by_user(log: EventLog) -> Iterator[tuple[int, Ints]]:

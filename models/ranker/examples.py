@@ -109,7 +109,7 @@ def ranking_examples(
                 surface = int(surfaces[now].max())
                 request = RankingExample(user_key, state, now_ms, acted, labels, surface=surface)
                 examples.append(_example(request, acted, labels, *drawn))
-            state = advanced(state.apply([packed[row] for row in now], int(now.max())), offline)
+            state = advanced(state.apply(packed[now].tolist(), int(now.max())), offline)
             seen.update(items[now].tolist())
     return examples
 

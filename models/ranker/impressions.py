@@ -75,7 +75,7 @@ def impression_examples(
                 begins = session[log.times_ms[session] == now_ms]
                 surface = int(surfaces[begins].max())
                 yield RankingExample(user_key, state, now_ms, candidates, labels, surface=surface)
-            state = advanced(state.apply([packed[row] for row in session], int(session.max())), offline)
+            state = advanced(state.apply(packed[session].tolist(), int(session.max())), offline)
 
 
 def _list_examples(
@@ -95,7 +95,7 @@ def _list_examples(
         for one, until in zip(lists.tolist(), cuts, strict=True):
             if until > done:
                 known = rows[done:until]
-                state = advanced(state.apply([packed[row] for row in known], int(known.max())), offline)
+                state = advanced(state.apply(packed[known].tolist(), int(known.max())), offline)
                 done = until
             if shown.times_ms[one] >= since_ms:
                 items = slice(int(shown.starts[one]), int(shown.starts[one + 1]))

@@ -61,7 +61,7 @@ def test_a_users_rows_stand_as_a_history_sorts_its_actions(rows):
     packed = packed_actions(log)
     for user_key, of_user in rows_by_user(log):
         assert set(id_keys(log.user_ids[of_user].tolist()).tolist()) == {user_key}
-        identities = [packed[row][:IDENTITY_BYTES] for row in of_user]
+        identities = [one[:IDENTITY_BYTES] for one in packed[of_user].tolist()]
         assert identities == sorted(identities)
 
 
