@@ -97,6 +97,7 @@ NEEDS: dict[str, Callable[[Given], str | None]] = {  # each returns why it is no
     "fastavro": _installed("fastavro", "'rankstream[avro]'"),
     "protobuf": _protobuf,
     "quixstreams": _installed("quixstreams", "quixstreams"),
+    "bytewax": _installed("bytewax", "'bytewax[kafka]'"),
 }
 
 ENTRIES = (
@@ -125,6 +126,10 @@ ENTRIES = (
     Entry(
         "quix", "the same, written with Quix Streams as its documentation does", (),
         ("--events", "20000", "--rounds", "2"), ("quixstreams", "broker", "taskset"), on_kafka=True,
+    ),
+    Entry(
+        "bytewax", "the same, written with bytewax as its documentation does", (),
+        ("--events", "20000", "--rounds", "2"), ("bytewax", "broker", "taskset"), on_kafka=True,
     ),
     Entry(
         "rival", "exactly-once, and Kafka Streams beside", (), None, ("kafka", "jvm", "rival", "taskset"),

@@ -11,8 +11,8 @@ from rankstream.experiments.runs import machine
 from rankstream.experiments.runs import versions as versions_of
 
 PACKAGES = (
-    "aiokafka", "confluent-kafka", "faust-streaming", "kafka-python", "lightgbm", "numba", "numpy", "onnxruntime",
-    "openvino", "pyarrow", "quixstreams", "rocksdict", "torch",
+    "aiokafka", "bytewax", "confluent-kafka", "faust-streaming", "kafka-python", "lightgbm", "numba", "numpy",
+    "onnxruntime", "openvino", "pyarrow", "quixstreams", "rocksdict", "torch",
 )  # fmt: skip
 BUSY = 0.5  # load a core from which absolute figures say little
 
