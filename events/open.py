@@ -92,7 +92,7 @@ def _opened(path: Path, options: LogOptions) -> FileLog:
     read = {file.path for file in files}
     left = [one for one in looked_at if one.path not in read]
     whole = path if len(chosen) > 1 else chosen[0].path
-    notes = (*_known_as(whole, chosen[0], options), *_guesses(path, chosen))
+    notes = (*_of_layouts(files), *_known_as(whole, chosen[0], options), *_guesses(path, chosen))
     _check_dumped(files)
     loose = [file for file in files if not file.dumped]
     if loose and (options.time_unit != AUTO or any(file.shape.time_unit == AUTO for file in loose)):
@@ -204,6 +204,13 @@ def _guesses(path: Path, chosen: Sequence[Recognised]) -> Iterator[str]:
         if columns:
             where = path if count == len(chosen) else f"{count:,} of {len(chosen):,} files of {path}"
             yield f"{where}: by the names of its columns, {columns}; --map says otherwise"
+
+
+def _of_layouts(files: Sequence[LogFile]) -> Iterator[str]:
+    """Yield what is to be said of how the rows of a file lie; of many files that of the first."""
+    noted = [file for file in files if file.layout.notes]
+    for note in noted[0].layout.notes if noted else ():
+        yield note if len(noted) == 1 else f"{note}; so it is in {len(noted):,} files"
 
 
 def _not_read(

@@ -125,16 +125,18 @@ class ColumnReader:
 
     def _text(self, count: Callable[[str, int], None]) -> Iterator[Batch]:
         def ragged(row: Any) -> str:
-            count(f"{RAGGED}: {shown(row.text)}", row.number - self.layout.skip)
+            count(f"{RAGGED}: {shown(row.text)}", row.number - self.layout.skip - self.layout.above)
             return "skip"
 
         both = self.layout.both
         if both is not None and both.day in self.columns:
             with open_text(self.layout, dict.fromkeys((*self.columns, both.clock)), ragged) as batches:
-                yield from (_with_clock(batch, both, self.columns) for batch in batches)
+                for batch in batches:
+                    given = _without_padding(batch) if self.layout.padded else batch
+                    yield _with_clock(given, both, self.columns)
         elif self.layout.columns:
             with open_text(self.layout, self.columns, ragged) as batches:
-                yield from batches
+                yield from (_without_padding(batch) for batch in batches) if self.layout.padded else batches
 
     def _lines(self, parse: Callable[[bytes], Iterable[Row]], count: Callable[[str, int], None]) -> Iterator[Batch]:
         with open_bytes(self.layout.path) as lines:
@@ -175,6 +177,12 @@ def _column(values: list[Any]) -> Any:
         return pa.array([None if value is None else str(value) for value in values], pa.string())
 
 
+def _without_padding(batch: Batch) -> Batch:
+    """Return a batch of texts without the spaces around them."""
+    columns = [pc.utf8_trim(column, characters=" ") for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
 def _with_clock(batch: Batch, both: DayAndClock, columns: Sequence[str]) -> Batch:
     """Return these columns of a batch, that of the days with the times of day behind them."""
     whole = pc.binary_join_element_wise(batch.column(both.day), batch.column(both.clock), " ")
@@ -197,6 +205,7 @@ def open_text(layout: Layout, columns: Collection[str], ragged: Callable[[Any], 
             block_size=CSV_BLOCK,
             use_threads=False,
             column_names=list(layout.columns),
+            skip_rows=layout.above,
             skip_rows_after_names=layout.skip,
         ),
         arrow_csv.ParseOptions(

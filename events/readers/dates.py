@@ -6,6 +6,7 @@
     14.11.2023 22:13   14/11/23   14-11-2023, 22:13:20                    in one whose dates have the day first
     11/14/2023 10:13 PM   11-14-2023                                      in one whose dates have the month first
     Tue Nov 14 22:13:20 +0000 2023   14 Nov 2023   November 14, 2023      in any log: English names of months
+    20231114T221320Z   2023-11-14 22:13 CET   22:13:20 GMT+0100 (CET)     without hyphens; zones by letters
 
 ``time_columns.py`` reads whole columns by the same patterns.
 """
@@ -22,13 +23,26 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 DAY_MS = 86_400_000
 BLANKS = " \t\r\n"
-MAX_TEXT = 64  # characters; anything longer is no time
+MAX_TEXT = 96  # characters; anything longer is no time
+SHOWN_TEXT = 64  # characters of one that is no time
 HOURS = (  # hour, minute, second, fraction, half (of the day); the syntax is both Python's and RE2's
     r"(?P<hour>[0-9]{1,2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?)?"
     "(?:[ \u202f]?(?P<half>[AaPp])[.]?[Mm][.]?)?"  # U+202F is what browsers write there
 )
-ZONE = r" ?(?P<zone>Z|z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)?"
-CLOCK = f"(?:(?:[Tt ]|, ?| at ){HOURS}{ZONE})?"
+# An offset, letters, or both; what stands in brackets behind them is said twice: +0100 (CET), +01:00[Europe/Berlin].
+ZONE = (
+    r" ?(?:(?P<zone>[Zz]|(?:UTC|GMT|UT)?[+-][0-9]{1,2}(?::?[0-9]{2})?|[A-Z]{2,5})"
+    r"(?: ?\([^()]*\)|\[[A-Za-z0-9_/+-]+\])?)?"
+)
+# Hours that letters are ahead of UTC, where they mean one zone. CST is in America and China, IST in India, Israel and
+# Ireland, BST in Britain and Bangladesh: those are not read.
+ZONES = {
+    "Z": 0, "UT": 0, "UTC": 0, "GMT": 0, "WET": 0, "WEST": 1, "CET": 1, "MET": 1, "CEST": 2, "MEST": 2, "EET": 2,
+    "EEST": 3, "MSK": 3, "SAST": 2, "EST": -5, "EDT": -4, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7,
+    "AKST": -9, "AKDT": -8, "HST": -10, "HKT": 8, "SGT": 8, "AWST": 8, "JST": 9, "KST": 9, "AEST": 10, "AEDT": 11,
+    "NZST": 12, "NZDT": 13,
+}  # fmt: skip
+CLOCK = f"(?:(?:[Tt _]|, ?| at ){HOURS}{ZONE})?"
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 MONTH = (
     r"(?P<month>(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|"
@@ -36,19 +50,26 @@ MONTH = (
 )
 WEEKDAY = r"(?:(?i:mon|tue|wed|thu|fri|sat|sun)[a-z]*[.]?,? )?"
 YEAR = "(?P<year>[0-9]{4})"
+OF_MAILS = rf"{WEEKDAY}(?P<day>[0-9]{{1,2}})(?:[-/ ]|[.] ?){MONTH}[-/ ,]+{YEAR}{CLOCK.replace('[Tt _]', '[Tt: ]')}"
 NAMED = (  # months by name, whose order is plain: of mails and web servers, of the United States, of Twitter and C
-    rf"{WEEKDAY}(?P<day>[0-9]{{1,2}})(?:[-/ ]|[.] ?){MONTH}[-/ ,]+{YEAR}{CLOCK.replace('[Tt ]', '[Tt: ]')}",
+    OF_MAILS,
+    rf"\[{OF_MAILS}\]",
     rf"{WEEKDAY}{MONTH} (?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?,? {YEAR}{CLOCK}",
     rf"{WEEKDAY}{MONTH} +(?P<day>[0-9]{{1,2}}) {HOURS}{ZONE} {YEAR}",
 )
-DATE = r"(?P<year>[0-9]{4})[-/](?P<month>[0-9]{1,2})[-/](?P<day>[0-9]{1,2})" + CLOCK
+DATE = r"(?P<year>[0-9]{4})[-/.](?P<month>[0-9]{1,2})[-/.](?P<day>[0-9]{1,2})" + CLOCK
+BASIC = (  # ISO 8601 without hyphens; what is digits alone is a number
+    "(?P<year>[0-9]{4})(?P<month>[0-9]{2})(?P<day>[0-9]{2})[Tt _](?P<hour>[0-9]{2})(?::?(?P<minute>[0-9]{2})"
+    "(?::?(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]+))?)?)?(?P<half>)" + ZONE
+)
+YEAR_FIRST = (DATE, *NAMED, BASIC)
 DAY_FIRST, MONTH_FIRST = "day-first", "month-first"
 DATE_ORDERS = (AUTO, DAY_FIRST, MONTH_FIRST)  # of a log's dates; auto where the year comes first, or none is told
 ORDERED = r"[-/.](?P<year>[0-9]{4}|[0-9]{2})" + CLOCK
 PATTERNS: Mapping[str, tuple[str, ...]] = {  # of the dates that are read by an order
-    AUTO: (DATE, *NAMED),
-    DAY_FIRST: (DATE, *NAMED, r"(?P<day>[0-9]{1,2})[-/.](?P<month>[0-9]{1,2})" + ORDERED),
-    MONTH_FIRST: (DATE, *NAMED, r"(?P<month>[0-9]{1,2})[-/.](?P<day>[0-9]{1,2})" + ORDERED),
+    AUTO: YEAR_FIRST,
+    DAY_FIRST: (*YEAR_FIRST, r"(?P<day>[0-9]{1,2})[-/.](?P<month>[0-9]{1,2})" + ORDERED),
+    MONTH_FIRST: (*YEAR_FIRST, r"(?P<month>[0-9]{1,2})[-/.](?P<day>[0-9]{1,2})" + ORDERED),
 }
 DATE_TEXTS = {order: tuple(map(re.compile, patterns)) for order, patterns in PATTERNS.items()}
 DATE_TEXT = DATE_TEXTS[AUTO][0]
@@ -70,6 +91,11 @@ def date_ms(found: "re.Match[str]", raw: str, name: str) -> int:
     parts = found.groupdict()
     hour, minute, second = (int(parts[unit] or 0) for unit in ("hour", "minute", "second"))
     offset = zone_minutes(parts["zone"])
+    if offset is None and parts["zone"][-1].isalpha():
+        raise NotATimeError(
+            f"{name} is {_shown(raw)}: the zone {parts['zone']} is several ones, or none that is known; write how far "
+            "it is ahead of UTC in its place, as +0800"
+        )
     if hour > 23 or minute > 59 or second > 59 or offset is None:
         raise no_time(raw, name)
     if half := parts["half"]:
@@ -91,24 +117,32 @@ def _month_number(month: str) -> int:
 
 def zone_minutes(zone: str | None) -> int | None:
     """Return how many minutes a zone is ahead of UTC; 0 where none is given, None for one that there is not."""
-    if not zone or zone[0] not in "+-":
+    if not zone:
         return 0
-    digits = zone[1:].replace(":", "")
-    hours, minutes = int(digits[:2]), int(digits[2:] or 0)
+    if zone[-1].isalpha():
+        hours_ahead = ZONES.get(zone.upper())
+        return None if hours_ahead is None else hours_ahead * 60
+    sign, digits = zone.lstrip("UTCGM")[0], zone.lstrip("UTCGM+-").replace(":", "")
+    hours, minutes = (int(digits), 0) if len(digits) < 3 else (int(digits[:-2]), int(digits[-2:]))
     if hours > 23 or minutes > 59:
         return None
-    return (hours * 60 + minutes) * (-1 if zone[0] == "-" else 1)
+    return (hours * 60 + minutes) * (-1 if sign == "-" else 1)
 
 
 def no_time(raw: Any, name: str) -> NotATimeError:
     """Return the refusal of a value that is no time."""
-    shown = repr(raw) if len(repr(raw)) <= MAX_TEXT else repr(raw)[:MAX_TEXT] + "..."
+    shown = _shown(raw)
     if isinstance(raw, str) and _day_or_month_first.fullmatch(raw.strip(BLANKS)):
         return NotATimeError(
             f"{name} is {shown}: whether the day or the month comes first can't be told; say which with --dates, or "
             "write the year first, as 2023-11-14"
         )
     return NotATimeError(f"{name} is {shown}; {WANTED}")
+
+
+def _shown(raw: Any) -> str:
+    text = repr(raw)
+    return text if len(text) <= SHOWN_TEXT else text[:SHOWN_TEXT] + "..."
 
 
 def told_order(columns: Mapping[str, list[Any]], where: str, dates: str = AUTO) -> tuple[str, tuple[str, ...]]:

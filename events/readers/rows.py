@@ -123,9 +123,12 @@ def _text_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]
     width = len(layout.columns)
     try:
         with TextIOWrapper(open_bytes(layout.path), "utf-8", "surrogateescape", newline="") as lines:
-            for fields in islice(split_rows(lines, layout.delimiter, layout.quoted), layout.skip, None):
+            rows = split_rows(islice(lines, layout.above, None), layout.delimiter, layout.quoted)
+            for fields in islice(rows, layout.skip, None):
                 if len(fields) == width:
                     row = {name: fields[at] for at, name in wanted}
+                    if layout.padded:
+                        row = {name: field.strip(" ") for name, field in row.items()}
                     if any(map(not_utf8, row.values())):
                         raise LogError(why_not_utf8(layout.path) or f"{layout.path} is no UTF-8")
                     yield row if both is None else both.joined(row)

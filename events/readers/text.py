@@ -25,6 +25,15 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.files import file_type
 from rankstream.events.guess import names_a_field
 from rankstream.events.readers.clocks import DayAndClock
+from rankstream.events.readers.dates import AUTO, DATE_TEXTS, MAX_TEXT
+from rankstream.events.readers.headings import (
+    are_padded,
+    common_width,
+    lines_above,
+    named_fields,
+    told_delimiter,
+    without_mark,
+)
 from rankstream.events.readers.unpacked import NOT_WHOLE, not_utf8, open_bytes, why_not_utf8
 
 DELIMITERS = ("\t", "::", ";", "|", ",")  # of two that fit alike the first one: a comma stands in numbers, too
@@ -37,12 +46,20 @@ HEAD_ROWS = 100
 MAX_SHOWN = 200  # characters of a row in a sentence
 SPACED_COLUMNS = 3  # at least, of a file with spaces between them: a user, an item and a time
 CONSISTENT = 0.9  # share of the first rows that must have as many fields as the first one
-OTHER_FILES = {
-    b"\x1f\x8b": "packed by gzip (.gz)",
-    b"\x28\xb5\x2f\xfd": "packed by Zstandard (.zst)",
-    b"PK\x03\x04": "a ZIP archive or a workbook",
-    b"PAR1": "Parquet (.parquet)",
-    b"SQLite": "an SQLite database",
+OTHER_FILES = {  # by their first bytes: what they are, and what to do
+    b"\x1f\x8b": "packed by gzip; let its name end with .gz",
+    b"\x28\xb5\x2f\xfd": "packed by Zstandard; let its name end with .zst",
+    b"BZh": "packed by bzip2; unpack it: bunzip2 < {name} > unpacked-{name}",
+    b"\xfd7zXZ": "packed by xz; unpack it: xz -dc < {name} > unpacked-{name}",
+    b"PK\x03\x04": "a ZIP archive or a workbook; unpack it, or save its sheet as CSV UTF-8",
+    b"PAR1": "Parquet; let its name end with .parquet",
+    b"ARROW1": "an Arrow file; write Parquet of it",
+    b"Obj\x01": "an Avro file; write Parquet of it",
+    b"SQLite": "an SQLite database; let it write CSV: sqlite3 -header -csv {name} 'SELECT ...' > log.csv",
+    b"\x80\x04\x95": "a pickle; write Parquet of it",
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself: git lfs pull",
+    b"<!DOCTYPE": "a web page; look at it, it may say why there is no file",
+    b"<html": "a web page; look at it, it may say why there is no file",
 }
 # Each digit can be read in one way only: a long run of them that ends in something else takes linear time to refuse.
 NUMBER = re.compile(r"\s*[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?\s*")
@@ -50,6 +67,9 @@ FRACTION = re.compile(r"\s*[+-]?\d*[.,]\d+\s*")  # of a coordinate or a price, a
 MILLISECONDS = re.compile(r"\d{13}")  # since 1970
 DATE = re.compile(r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?")
 
+
+DAY, ZONE = "day", "zone"  # of a web server's time, which has a space in it: [10/Oct/2000:13:55:36 -0700]
+FIRST_YEARS_S, LAST_YEARS_S = 631_152_000, 2_208_988_800  # 1990 to 2039: times of a log that is shown to us
 
 csv.field_size_limit(MAX_LINE)  # of the process; the module's own ends at a long description
 
@@ -66,6 +86,9 @@ class Layout:
     quoted: bool = True  # of text: whether a field may stand in quotes, and then hold delimiters and line ends
     first_rows: tuple[tuple[str, ...], ...] = ()  # of text, without the heading
     both: DayAndClock | None = None  # of text: the columns that hold the day and the time of day of one time
+    above: int = 0  # of text: lines before the heading, or the rows, that are neither
+    padded: bool = False  # of text: whether fields are filled up with spaces, which are no part of them
+    notes: tuple[str, ...] = ()  # what is to be said of it
 
 
 def delimiter_of(given: str) -> str:
@@ -81,21 +104,62 @@ def text_layout(path: Path, delimiter: str | None = None, names: Sequence[str] |
 
     Raises ``LogError``.
     """
-    chosen, quoted, rows = _split(_head(path), delimiter)
+    head = _head(path)
+    above = lines_above(head, DELIMITERS if delimiter is None else (delimiter,))
+    passed = head.splitlines(keepends=True)[:above]
+    told = next(filter(None, map(told_delimiter, passed)), None)
+    chosen, quoted, rows = _split("".join(head.splitlines(keepends=True)[above:]), delimiter or told)
     full = [tuple(row) for row in rows if row]
-    if not full:
+    if not any(field.strip() for row in full for field in row):
         return Layout(path, "text", tuple(names or ()), chosen, skip=0)
-    first = full[0]
+    first = (without_mark(full[0][0]), *full[0][1:])
     heading = first == tuple(names) if names is not None else _is_heading(first)
+    if names is not None and len(first) != len(names) == common_width(full[1:]):
+        heading = True  # which has fewer names than the rows have fields, or more
     if heading and any(map(not_utf8, first)):
         raise LogError(why_not_utf8(path) or f"{path} is no UTF-8")
     columns = tuple(names) if names is not None else first if heading else ()
-    if names is not None and len(columns) != len(first):
+    notes = _of_lines_above(path, passed)
+    if names is None and heading:
+        columns, of_names = _names_of_fields(path, first, full[1:])
+        notes = (*notes, *of_names)
+    elif names is not None and not heading and len(columns) != len(first):
         raise LogError(
             f"--columns names {len(columns)} columns, but the first row of {path} has {len(first)}: {_shown(first)}"
         )
-    skip = rows.index(list(first)) + 1 if heading else 0
-    return Layout(path, "text", columns, chosen, skip, quoted, tuple(full[heading:]))
+    data = full[heading:]
+    if padded := are_padded(columns, data):
+        columns = tuple(name.strip(" ") for name in columns)
+        notes = (*notes, f"{path}: spaces around its fields are taken for no part of them")
+    skip = rows.index(list(full[0])) + 1 if heading else 0
+    return Layout(path, "text", columns, chosen, skip, quoted, tuple(data), above=above, padded=padded, notes=notes)
+
+
+def _of_lines_above(path: Path, passed: Sequence[str]) -> tuple[str, ...]:
+    """Return what is to be said of lines that are passed over; nothing of empty ones and of the delimiter's name."""
+    said = [line.strip() for line in passed if line.strip() and told_delimiter(line) is None]
+    return (f"{path}: what stands above its rows is passed over, as {said[0][:MAX_SHOWN]!r}",) if said else ()
+
+
+def _names_of_fields(
+    path: Path, names: tuple[str, ...], rows: Sequence[Sequence[str]]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return a name for each field of the rows, and what is to be said of it. Raises ``LogError``."""
+    width = common_width(rows)
+    if width is None or width == len(names) or width < 2:
+        return names, ()
+    if (found := named_fields(names, rows)) is None:
+        raise LogError(
+            f"the heading of {path} has {len(names)} names, and its rows have {width} fields, as {_shown(rows[0])}; "
+            f"name those with --columns NAME,NAME,... ({width} names)"
+        )
+    if found[0] == names[0] and not any(any(row[len(names) :]) for row in rows):
+        return found, ()  # a delimiter at the end of each row
+    which = "first" if found[0] == names[0] else "last"
+    return found, (
+        f"{path}: its heading has {len(names)} names and its rows {width} fields, so the names are those of the "
+        f"{which} ones; --columns says otherwise",
+    )
 
 
 def check_names(layout: Layout) -> None:
@@ -126,9 +190,11 @@ def json_layout(path: Path) -> Layout:
 
 def why_no_heading(layout: Layout) -> LogError:
     """Return the refusal of text without a heading: its first row, and the flag that would read it."""
+    names = _likely_names(layout.first_rows)
+    both = f" --map timestamp_ms={DAY}+{ZONE}" if DAY in names else ""
     return LogError(
         f"{layout.path} has no heading, its first row is {_shown(layout.first_rows[0])}; name its columns, for "
-        f"example --columns {','.join(_likely_names(layout.first_rows))}"
+        f"example --columns {','.join(names)}{both}"
     )
 
 
@@ -143,7 +209,7 @@ def _head(path: Path) -> str:
         raise LogError(f"{path} can't be read ({exc}); give a whole file") from exc
     for magic, name in OTHER_FILES.items():
         if block.startswith(magic):
-            raise LogError(f"{path} is {name} by what it holds, and no text; name it so that its ending says it")
+            raise LogError(f"{path} is no text by what it holds, but {name.format(name=path.name)}")
     if b"\0" in block:
         raise LogError(
             f"{path} is no text: it has NUL bytes, the first is byte {block.index(0):,}; if it is UTF-16, convert it: "
@@ -209,8 +275,16 @@ def _likely_names(rows: Sequence[Sequence[str]]) -> list[str]:
     names: list[str] = []
     left = ["user_id", "item_id"]
     for at, fields in enumerate(zip(*(row for row in rows if len(row) == len(rows[0])), strict=True)):
-        if not {"timestamp", "timestamp_ms"} & set(names) and all(map(_like_a_time, filter(None, fields))):
+        if (
+            not {"timestamp", "timestamp_ms"} & set(names)
+            and any(fields)
+            and all(map(_like_a_time, filter(None, fields)))
+        ):
             names.append("timestamp_ms" if all(map(MILLISECONDS.fullmatch, fields)) else "timestamp")
+        elif all(field.startswith("[") for field in fields) and DAY not in names:
+            names.append(DAY)
+        elif DAY in names and ZONE not in names and all(field.endswith("]") for field in fields):
+            names.append(ZONE)
         elif left and not any(map(FRACTION.fullmatch, fields)):
             names.append(left.pop(0))
         elif "action" not in names and all(map(_like_a_word, fields)):
@@ -221,7 +295,15 @@ def _likely_names(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _like_a_time(field: str) -> bool:
-    return bool(DATE.fullmatch(field)) or (field.partition(".")[0].isdigit() and len(field) >= 9)
+    """Return whether a text is a date, or a number of s, ms, us or ns since 1970 that is of one of these years."""
+    if len(field) > MAX_TEXT:
+        return False
+    if DATE.fullmatch(field) or any(one.fullmatch(field.strip()) for one in DATE_TEXTS[AUTO]):
+        return True
+    whole = field.partition(".")[0]
+    if not whole.isdigit():
+        return False
+    return any(FIRST_YEARS_S <= int(whole) / scale <= LAST_YEARS_S for scale in (1, 10**3, 10**6, 10**9))
 
 
 def _like_a_word(field: str) -> bool:

@@ -51,6 +51,15 @@ NUMBER = r"[+-]?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
 _integer, _number = re.compile(INTEGER), re.compile(NUMBER)
 DAY_DIGITS = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}  # of dates that are a time since 1970 in no unit
 MINUTE_DIGITS = {12: "%Y%m%d%H%M"}  # of dates that would be times of the seventies in ms
+# Clocks that count from another day than 1970: the ms of one unit, when they began, and what they are called.
+OTHER_CLOCKS = (
+    (1e-4, -62_135_596_800_000, "100 ns since the year 1, as .NET counts"),
+    (1e-4, -11_644_473_600_000, "100 ns since 1601, as Windows counts"),
+    (1e-3, -11_644_473_600_000, "us since 1601, as Chrome counts"),
+    (DAY_MS, -2_209_161_600_000, "days since 1900, as spreadsheets count"),
+)
+USUAL_MS = (631_152_000_000, 2_208_988_800_000)  # of the years 1990 to 2039, in which logs of other clocks are
+LEAST_NS = 10**18  # of 2001: before it, more numbers are of another clock than there are logs of nanoseconds
 _CLAIMED = {
     "s": "s sec secs second seconds",
     "ms": "ms msec msecs milli millis millisecond milliseconds",
@@ -146,6 +155,11 @@ def _unit_of_column(name: str, values: list[Any], where: str) -> tuple[str, floa
                 f"column {name} of {where} holds {written}, which is no time since 1970, but its digits are those of a "
                 "date; write dates as 2023-11-14, or take a column that has the time of day too"
             )
+        if other := _another_clock(values):
+            raise LogError(
+                f"column {name} of {where} holds {values[0]}, which is no time since 1970 in any unit, but {other}; "
+                "write dates as 2023-11-14T22:13:20Z, or numbers since 1970"
+            )
         return None
     claimed = claimed_unit(name)
     (most, count), *others = votes.most_common()
@@ -163,12 +177,27 @@ def _unit_of_column(name: str, values: list[Any], where: str) -> tuple[str, floa
             f"{_day(number, claimed)}, as {most} {_day(number, most)}; say which with --time-unit {most} or "
             f"--time-unit {claimed}"
         )
+    if most == "ns" and claimed is None and number < LEAST_NS and (other := _another_clock(values)):
+        raise LogError(
+            f"column {name} of {where} holds {number:.18g}: as ns that is {_day(number, most)}, but {other}; write "
+            "dates as 2023-11-14T22:13:20Z, or say that they are ns with --time-unit ns"
+        )
     if most == "ms" and claimed is None and (written := _digits_of_a_date(values, MINUTE_DIGITS)):
         raise LogError(
             f"column {name} of {where} holds {written}: as ms that is {_day(float(written), 'ms')}, but its digits are "
             "those of a date; write dates as 2023-11-14T22:13, or say that they are ms with --time-unit ms"
         )
     return most, number
+
+
+def _another_clock(values: list[Any]) -> str | None:
+    """Return what numbers are by a clock that counts from another day; None where not all are of usual years by one."""
+    numbers = [number for number in map(_as_number, values) if number is not None]
+    for unit_ms, began_ms, name in OTHER_CLOCKS:
+        times = [number * unit_ms + began_ms for number in numbers]
+        if times and USUAL_MS[0] <= min(times) and max(times) <= USUAL_MS[1]:
+            return f"{day_of(times[0])} in {name}"
+    return None
 
 
 def _as_number(raw: Any) -> float | None:

@@ -47,6 +47,27 @@ DATES = {
     "Oct. 1, 2019": NOON_MS - 500 - 12 * 3_600_000,
     "Sept 30, 2019": NOON_MS - 500 - 36 * 3_600_000,
     "29 Feb 2020": 1_582_934_400_000,
+    "2019-10-01 05:00:00.5 PDT": NOON_MS,
+    "2019-10-01 02:00:00.5 PM CEST": NOON_MS,
+    "2019-10-01T07:00:00.5EST": NOON_MS,
+    "2019-10-01 14:00:00.5 GMT+2": NOON_MS,
+    "2019-10-01 07:00:00.5 UTC-5": NOON_MS,
+    "2019-10-01 17:30:00.5 UTC+05:30": NOON_MS,
+    "2019-10-01 12:00:00.5 GMT+0000": NOON_MS,
+    "2019-10-01T14:00:00.5+02:00[Europe/Berlin]": NOON_MS,
+    "2019-10-01T12:00:00.5Z[UTC]": NOON_MS,
+    "Tue Oct 01 2019 14:00:00 GMT+0200 (Central European Summer Time)": NOON_MS - 500,
+    "Tue Oct 01 2019 22:30:00 GMT+1030 (Australian Central Daylight Time)": NOON_MS - 500,
+    "Tue, 1 Oct 2019 05:00:00 -0700 (PDT)": NOON_MS - 500,
+    "Tue, 1 Oct 2019 08:00:00 EDT": NOON_MS - 500,
+    "Tue Oct  1 05:00:00 PDT 2019": NOON_MS - 500,
+    "Tue Oct  1 21:00:00 JST 2019": NOON_MS - 500,
+    "[01/Oct/2019:05:00:00 -0700]": NOON_MS - 500,
+    "20191001T120000.5Z": NOON_MS,
+    "20191001 14:00:00,5 +0200": NOON_MS,
+    "20191001T1200": NOON_MS - 500,
+    "2019.10.01 12:00": NOON_MS - 500,
+    "2019-10-01_12:00:00": NOON_MS - 500,
 }
 ORDERED = {  # of dates that have the day first, and of the same time with the month first
     "01.10.2019 12:00:00,5": "10/1/2019 12:00:00.5 PM",
@@ -98,6 +119,8 @@ def test_whether_day_or_month_comes_first_is_not_guessed_from_one_value(text):
 
 NOT_TIMES = ("noon", "", "2019-02-29", "2019-13-01", "2019-10-01 13:00 PM", "2019-10-01 0:30 AM", "2019-10-01T24:00",
              "2019-10-01 12:61", "2019-10-01T00:00+25:00", "0x1f", "1_000", "nan", "inf", "1e999", "9" * 400, "-", "١٧",
+             "2019-10-01 12:00 (PDT)", "2019-10-01 12:00[Europe/Berlin]", "20191301T1200", "2019-10-01 12:00 GMT+24",
+             "2019-10-01 12:00 UTC+", "2019-10-01 PDT", "x" * 97,
              "Feb 30, 2019", "1 Foo 2019", "Oct 2019", "Tue Oct 01 25:00:00 2019", "ſep 1, 2019", "1 Octo 2019",
              True, None, [1], float("nan"))  # fmt: skip
 
@@ -106,6 +129,14 @@ NOT_TIMES = ("noon", "", "2019-02-29", "2019-13-01", "2019-10-01 13:00 PM", "201
 def test_what_is_no_time_is_said_with_the_value_that_came(value):
     with pytest.raises(ValueError, match=r"^when is .*; wanted a date as 2023-11-14 or"):
         time_ms(value, "ms", "when")
+
+
+@pytest.mark.parametrize("zone", ["CST", "IST", "BST", "XYZ"])
+def test_letters_of_several_zones_are_refused_with_what_to_write(zone):
+    text = f"2019-10-01 22:00:00 {zone}"
+    with pytest.raises(ValueError, match=f"^when is '.*: the zone {zone} is several ones, or none .* as [+]0800$"):
+        time_ms(text, "ms", "when")
+    assert by_column(pa.array([text]), "ms") == [None]
 
 
 @pytest.mark.parametrize(("number", "unit"), [(SECONDS, "s"), (MS, "ms"), (US, "us"), (NS, "ns")])
@@ -318,3 +349,27 @@ def test_dates_alone_need_no_unit():
 
 def test_a_number_beyond_all_floats_tells_no_unit():
     assert told_unit({"when": [10**400, 1_700_000_000]}, "a log").unit == "s"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (
+            638_355_968_000_000_000,
+            "638355968000000000: as ns that is 1990-03-25, but 2023-11-14 in 100 ns since the year 1",
+        ),
+        (133_444_736_000_000_000, "133444736000000000: as ns that is 1974-03-25, but 2023-11-14 in 100 ns since 1601"),
+        (13_344_473_600_000_000, "no time since 1970 in any unit, but 2023-11-14 in us since 1601, as Chrome counts"),
+        ("45244.9259", "no time since 1970 in any unit, but 2023-11-14 in days since 1900, as spreadsheets count"),
+    ],
+)
+def test_numbers_of_a_clock_that_does_not_begin_in_1970_are_refused_with_their_day(number, words):
+    with pytest.raises(LogError) as refused:
+        told_unit({"at": [number, number]}, "log.csv")
+    assert words in str(refused.value)
+    assert told_unit({"at": [number]}, "log.csv", unit="ns").unit == "ns"
+
+
+def test_numbers_that_are_of_no_clock_are_left_to_who_reads_the_rows():
+    assert told_unit({"at": [0, 36, 45_244]}, "log.csv").unit == "ms"
+    assert told_unit({"at_ns": [638_355_968_000_000_000]}, "log.csv").unit == "ns"
