@@ -20,7 +20,7 @@ from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import LogOptions
 from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
-from rankstream.events.readers.clocks import fuller, named_both, told_both
+from rankstream.events.readers.clocks import fuller, may_be_parts, named_parts, told_parts
 from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.dumped import OF_LISTS, OTHER, USER_ACTIONS, ActionReader, topic_of
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED, JsonReader
@@ -68,11 +68,9 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
             return Recognised(of_public(as_form, form, PUBLIC[name].vocabulary), path, name)
         if kind in PUBLIC:
             return Recognised(None, path, why_not=_not_of(layout, kind or ""))
-    layout, options = _with_both(layout, options)
+    layout, options = _with_parts(layout, options)
     shape, fits = _shape_of(placed, options, layout.columns)
-    if layout.type == "text" and (both := told_both(fits.get("timestamp_ms", ()), layout.columns, layout.first_rows)):
-        layout, fits["timestamp_ms"] = replace(layout, both=both), [both.day]
-    fits = _told_by_values(layout, fits)
+    layout, fits = _told_by_values(layout, fits, options)
     shape = replace(shape, sources={**shape.sources, **{name: found[0] for name, found in fits.items()}})
     try:
         if layout.type == "text" and not layout.columns and layout.first_rows:
@@ -90,31 +88,40 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
             )
     check_names(layout)
     guesses = {name: one for name, (one, *_) in fits.items()}
-    if layout.both is not None and "timestamp_ms" in guesses:
-        guesses["timestamp_ms"] = str(layout.both)
+    if layout.parts is not None and "timestamp_ms" in guesses:
+        guesses["timestamp_ms"] = str(layout.parts)
     return Recognised(_of_the_wire(layout, shape, options.fields), path, WIRE_FORMAT, guesses)
 
 
-def _told_by_values(layout: Layout, fits: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Return which columns fit by what the first rows hold, too: not those that are empty, nor the day of a time."""
-    if all(len(columns) == 1 for columns in fits.values()):
-        return dict(fits)
+def _told_by_values(
+    layout: Layout, fits: Mapping[str, list[str]], options: LogOptions
+) -> tuple[Layout, dict[str, list[str]]]:
+    """Return which columns fit by what the first rows hold, too: not those that are empty, nor the day of a time.
+
+    Where columns hold the parts of one time, the first of them fits, and the layout says which they are.
+    """
+    times = fits.get("timestamp_ms", [])
+    asked = not {"timestamp_ms"} & {*options.columns, *options.constants, *layout.columns}
+    if all(len(columns) == 1 for columns in fits.values()) and not (asked and may_be_parts(layout.columns)):
+        return layout, dict(fits)
     rows = list(islice(rows_of(layout), FIRST_ROWS))
+    if asked and (parts := told_parts(times, layout.columns, rows)) is not None:
+        layout, fits = replace(layout, parts=parts), {**fits, "timestamp_ms": [parts.first]}
     found = {}
     for name, columns in fits.items():
         filled = [column for column in columns if any(row.get(column) not in EMPTY for row in rows)] or columns
         whole = fuller(filled, rows) if name == "timestamp_ms" else None
         found[name] = filled if whole is None else [whole]
-    return found
+    return layout, found
 
 
-def _with_both(layout: Layout, options: LogOptions) -> tuple[Layout, LogOptions]:
-    """Return what is to be read of a file whose times are named as two columns, ``Date+Time``."""
+def _with_parts(layout: Layout, options: LogOptions) -> tuple[Layout, LogOptions]:
+    """Return what is to be read of a file whose times are named as several columns, ``Date+Time``."""
     named = options.columns.get("timestamp_ms", "")
-    both = named_both(named, layout.columns) if layout.type == "text" else None
-    if both is None:
+    parts = named_parts(named, layout.columns)
+    if parts is None:
         return layout, options
-    return replace(layout, both=both), replace(options, columns={**options.columns, "timestamp_ms": both.day})
+    return replace(layout, parts=parts), replace(options, columns={**options.columns, "timestamp_ms": parts.first})
 
 
 def _of_records(layout: Layout, topic: str, options: LogOptions) -> Recognised:
@@ -171,7 +178,7 @@ def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str])
 
 def _of_the_wire(layout: Layout, shape: Shape, fields: Collection[str]) -> LogFile:
     if layout.type == "json":
-        return LogFile(layout, JsonReader(layout.path), shape)
+        return LogFile(layout, JsonReader(layout.path, layout.parts), shape)
     shape = replace(shape, nothing=NOTHING)
     columns = tuple(dict.fromkeys(column for name in fields if (column := shape.column(name)) in layout.columns))
     try:

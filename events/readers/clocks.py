@@ -1,9 +1,12 @@
-"""Times whose day and time of day lie in two columns of a table, as tills and spreadsheets write them.
+"""Times whose parts lie in several columns, as tills, spreadsheets and tables with partitions write them.
 
 ::
 
     Date,Time,Transaction,Item          --map timestamp_ms=Date+Time, or both told by their names and values
     2016-10-30,9:58:11,1,Bread    ->    Date is "2016-10-30 9:58:11" for whoever reads the row
+
+    year,month,day,hour                 --map timestamp_ms=year+month+day+hour, or told likewise
+    2016,10,30,9                  ->    year is "2016-10-30 9"
 """
 
 import re
@@ -13,50 +16,125 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rankstream.events.arrivals import LogError
-from rankstream.events.readers.dates import BLANKS, DATE_TEXTS, DAY_MS
+from rankstream.events.guess import plain_name
+from rankstream.events.readers.dates import AUTO, BLANKS, DATE_TEXTS, DAY_MS, NotATimeError
 from rankstream.events.readers.times import DAY_DIGITS, time_ms, told_unit
 
 DAY_LENGTH = 8  # of 20231114
-BOTH = "+"  # between the names of the two columns
+PLUS = "+"  # between the names of the columns
 CLOCK_ALONE = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?:[ \u202f]?[AaPp][.]?[Mm][.]?)?")
+OF_A_DATE = (  # what the columns of a date's parts are called, as ``guess.plain_name`` has it
+    frozenset({"year", "yyyy", "yr", "eventyear"}),
+    frozenset({"month", "mm", "mon", "mo", "eventmonth"}),
+    frozenset({"day", "dd", "mday", "dayofmonth", "eventday"}),
+)
+OF_A_CLOCK = (
+    frozenset({"hour", "hours", "hr", "hh", "hourofday"}),
+    frozenset({"minute", "minutes", "min", "mins"}),
+    frozenset({"second", "seconds", "sec", "secs"}),
+)
+MAX_PARTS = len(OF_A_DATE) + len(OF_A_CLOCK)
 
 
 @dataclass(frozen=True)
-class DayAndClock:
-    """The column of the days, and the one of the times of day that belong to them."""
+class JoinedTime:
+    """The columns whose texts make one time, and what is put between them."""
 
-    day: str
-    clock: str
+    columns: tuple[str, ...]  # in the order of their texts; the first one holds the whole for who reads a row
+    between: tuple[str, ...]  # one fewer
+
+    @property
+    def first(self) -> str:
+        """Return the column that holds the whole time."""
+        return self.columns[0]
+
+    @property
+    def ends(self) -> str:
+        """Return what is cut off at both ends of a whole time, where parts of it are empty."""
+        return BLANKS if len(self.columns) == 2 else BLANKS + "".join(self.between)
+
+    @property
+    def two_digits(self) -> tuple[str, ...]:
+        """Return the columns of minutes and seconds, which are written with two digits."""
+        return tuple(name for name, before in zip(self.columns[1:], self.between, strict=True) if before == ":")
 
     def __str__(self) -> str:
-        return f"{self.day}{BOTH}{self.clock}"
+        return PLUS.join(self.columns)
 
-    def joined(self, row: dict[str, str]) -> dict[str, str]:
-        """Return a row with the whole time in the column of the days, and without the other."""
-        whole = {name: value for name, value in row.items() if name != self.clock}
-        return whole | {self.day: f"{row[self.day]} {row[self.clock]}".strip(BLANKS)}
+    def joined(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a row with the whole time in the first of the columns, and without the others."""
+        texts = [part_text(row.get(name)) for name in self.columns]
+        texts = [
+            text.zfill(2) if text and name in self.two_digits else text
+            for name, text in zip(self.columns, texts, strict=True)
+        ]
+        whole = "".join(text for pair in zip(("", *self.between), texts, strict=True) for text in pair)
+        others = {name: value for name, value in row.items() if name not in self.columns}
+        return others | {self.first: whole.strip(self.ends)}
 
 
-def named_both(name: str, columns: Collection[str]) -> DayAndClock | None:
-    """Return the two columns that a name such as ``Date+Time`` means; None if it is one column, or one is not there."""
-    day, plus, clock = name.partition(BOTH)
-    return DayAndClock(day, clock) if plus and name not in columns and {day, clock} <= set(columns) else None
+def part_text(value: Any) -> str:
+    """Return a part of a time as a text; whole numbers may lie as floats, where some are missing."""
+    if value is None or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value == value // 1 else str(value)
 
 
-def told_both(fits: Sequence[str], columns: Sequence[str], first_rows: Sequence[Sequence[str]]) -> DayAndClock | None:
-    """Return which of two columns that may hold the time holds days alone and which times of day; None if not so."""
-    if len(fits) != 2:
+def named_parts(name: str, columns: Collection[str]) -> JoinedTime | None:
+    """Return the columns that a name such as ``Date+Time`` means; None if it is one column, or one is not there."""
+    parts = tuple(name.split(PLUS))
+    if not 1 < len(parts) <= MAX_PARTS or name in columns or not set(parts) <= set(columns):
         return None
-    values = {
-        name: [row[at].strip(BLANKS) for row in first_rows if len(row) == len(columns) and row[at].strip(BLANKS)]
-        for at, name in enumerate(columns)
-        if name in fits
-    }
-    for day, clock in (fits, fits[::-1]):
-        are_clocks = values[clock] and all(map(CLOCK_ALONE.fullmatch, values[clock]))
-        if are_clocks and values[day] and all(map(_is_day, values[day])):
-            return DayAndClock(day, clock)
-    return None
+    dates = 1 if len(parts) == 2 or plain_name(parts[1]) in OF_A_CLOCK[0] else len(OF_A_DATE)
+    return _joined_time(parts[:dates], parts[dates:])
+
+
+def may_be_parts(columns: Collection[str]) -> bool:
+    """Return whether there are columns of a year, a month and a day by their names."""
+    names = set(map(plain_name, columns))
+    return all(names & of_part for of_part in OF_A_DATE)
+
+
+def told_parts(fits: Sequence[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> JoinedTime | None:
+    """Return which columns are the parts of one time, by their names and by what the first rows hold; None if none.
+
+    ``fits`` are the columns that may hold the time by their names.
+    """
+    if len(fits) == 2:
+        return next(
+            (_joined_time((day,), (clock,)) for day, clock in (fits, fits[::-1]) if _both(day, clock, rows)), None
+        )
+    date = [[name for name in columns if plain_name(name) in names] for names in OF_A_DATE]
+    if any(len(found) != 1 for found in date) or len(fits) > 1:
+        return None
+    if fits and not _are_clocks(fits[0], rows):
+        return None
+    clock = list(fits)
+    for names in () if fits else OF_A_CLOCK:
+        found = [name for name in columns if plain_name(name) in names]
+        if len(found) != 1:
+            break
+        clock += found
+    told = _joined_time(tuple(found[0] for found in date), tuple(clock))
+    wholes = [whole for row in rows if (whole := told.joined(row)[told.first])]
+    return told if wholes and all(map(_is_date, wholes)) else None
+
+
+def _joined_time(date: tuple[str, ...], clock: tuple[str, ...]) -> JoinedTime:
+    """Return the time of a day in one or three columns, and a time of day in up to three."""
+    between = (*("-",) * (len(date) - 1), *(" ", ":", ":")[: len(clock)])
+    return JoinedTime((*date, *clock), between)
+
+
+def _both(day: str, clock: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a column holds days alone, and another one times of day."""
+    days = [text for row in rows if (text := part_text(row.get(day)).strip(BLANKS))]
+    return bool(days) and all(map(_is_day, days)) and _are_clocks(clock, rows)
+
+
+def _are_clocks(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    texts = [text for row in rows if (text := part_text(row.get(name)).strip(BLANKS))]
+    return bool(texts) and all(map(CLOCK_ALONE.fullmatch, texts))
 
 
 def fuller(fits: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | None:
@@ -91,3 +169,11 @@ def _day_ms(value: Any) -> int:
 def _is_day(text: str) -> bool:
     found = (pattern.fullmatch(text) for patterns in DATE_TEXTS.values() for pattern in patterns)
     return any(one is not None and not one["hour"] for one in found)
+
+
+def _is_date(text: str) -> bool:
+    """Return whether a text is a date that there is, with the year first."""
+    try:
+        return any(pattern.fullmatch(text) for pattern in DATE_TEXTS[AUTO]) and time_ms(text, "ms") >= 0
+    except NotATimeError:
+        return False

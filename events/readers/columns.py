@@ -26,12 +26,12 @@ from rankstream.events.readers.arrow_batch import (
     plain,
     rows_of_batch,
 )
-from rankstream.events.readers.clocks import DayAndClock
-from rankstream.events.readers.dates import BLANKS
+from rankstream.events.readers.clocks import JoinedTime
 from rankstream.events.readers.id_columns import with_plain_ids
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading, problem
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, rows_of
 from rankstream.events.readers.text import SUBSTITUTE, Layout
+from rankstream.events.readers.time_columns import with_whole_times
 from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes, why_not_utf8
 from rankstream.events.skipped import Skipped, shown
 from rankstream.features.actions import Vocabulary
@@ -116,27 +116,34 @@ class ColumnReader:
     def _translate(self, skipped: Skipped) -> Translate:
         return as_it_is if self.translation is None else self.translation(skipped)
 
+    @property
+    def _parts(self) -> JoinedTime | None:
+        parts = self.layout.parts
+        return parts if parts is not None and parts.first in self.columns else None
+
+    @property
+    def _read(self) -> list[str]:
+        """The columns that are read, with those of the parts of times."""
+        return list(dict.fromkeys((*self.columns, *(self._parts.columns if self._parts else ()))))
+
     def _parquet(self) -> Iterator[Batch]:
         # Buffered, not read ahead: a row group may be as large as the whole log.
         with parquet.ParquetFile(self.layout.path, pre_buffer=False, buffer_size=1 << 20) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(self.columns), use_threads=False):
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=self._read, use_threads=False):
                 batch.validate(full=True)  # pyarrow takes any bytes for a text, until somebody reads it
-                yield batch
+                yield batch if self._parts is None else with_whole_times(batch, self._parts, self.columns)
 
     def _text(self, count: Callable[[str, int], None]) -> Iterator[Batch]:
         def ragged(row: Any) -> str:
             count(f"{RAGGED}: {shown(row.text)}", row.number - self.layout.skip - self.layout.above)
             return "skip"
 
-        both = self.layout.both
-        if both is not None and both.day in self.columns:
-            with open_text(self.layout, dict.fromkeys((*self.columns, both.clock)), ragged) as batches:
-                for batch in batches:
-                    given = _without_padding(batch) if self.layout.padded else batch
-                    yield _with_clock(given, both, self.columns)
-        elif self.layout.columns:
-            with open_text(self.layout, self.columns, ragged) as batches:
-                yield from (_without_padding(batch) for batch in batches) if self.layout.padded else batches
+        if not self.layout.columns:
+            return
+        with open_text(self.layout, self._read, ragged) as batches:
+            for batch in batches:
+                given = _without_padding(batch) if self.layout.padded else batch
+                yield given if self._parts is None else with_whole_times(given, self._parts, self.columns)
 
     def _lines(self, parse: Callable[[bytes], Iterable[Row]], count: Callable[[str, int], None]) -> Iterator[Batch]:
         with open_bytes(self.layout.path) as lines:
@@ -181,14 +188,6 @@ def _without_padding(batch: Batch) -> Batch:
     """Return a batch of texts without the spaces around them."""
     columns = [pc.utf8_trim(column, characters=" ") for column in batch.columns]
     return pa.RecordBatch.from_arrays(columns, batch.schema.names)
-
-
-def _with_clock(batch: Batch, both: DayAndClock, columns: Sequence[str]) -> Batch:
-    """Return these columns of a batch, that of the days with the times of day behind them."""
-    whole = pc.binary_join_element_wise(batch.column(both.day), batch.column(both.clock), " ")
-    whole = pc.utf8_trim(whole, characters=BLANKS)
-    given = [whole if name == both.day else batch.column(name) for name in columns]
-    return pa.RecordBatch.from_arrays(given, list(columns))
 
 
 def open_text(layout: Layout, columns: Collection[str], ragged: Callable[[Any], str]) -> Any:

@@ -55,6 +55,7 @@ NAMED = (  # months by name, whose order is plain: of mails and web servers, of 
     OF_MAILS,
     rf"\[{OF_MAILS}\]",
     rf"{WEEKDAY}{MONTH} (?P<day>[0-9]{{1,2}})(?:st|nd|rd|th)?,? {YEAR}{CLOCK}",
+    rf"{YEAR}[-/ ]{MONTH}[-/ ](?P<day>[0-9]{{1,2}}){CLOCK}",
     rf"{WEEKDAY}{MONTH} +(?P<day>[0-9]{{1,2}}) {HOURS}{ZONE} {YEAR}",
 )
 DATE = r"(?P<year>[0-9]{4})[-/.](?P<month>[0-9]{1,2})[-/.](?P<day>[0-9]{1,2})" + CLOCK

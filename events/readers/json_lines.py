@@ -25,9 +25,10 @@ from rankstream.events.action_event import (
     TimeMs,
 )
 from rankstream.events.arrivals import NO_ITEM, Arrivals, Ints, LogError, Values, pack_columns
+from rankstream.events.readers.clocks import JoinedTime
 from rankstream.events.readers.dates import NotATimeError, day_of
 from rankstream.events.readers.nested import nested
-from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row, json_rows
+from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row
 from rankstream.events.readers.times import TIMES
 from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes
 from rankstream.events.skipped import Skipped, Where, shown
@@ -253,6 +254,7 @@ class JsonReader:
     """Reads a file of JSON lines."""
 
     path: Path
+    parts: JoinedTime | None = None  # the fields whose texts make one time
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the arrivals of the lines; blocks of lines as the wire has them are decoded at once."""
@@ -261,7 +263,7 @@ class JsonReader:
             events = _decode_block(block, reading.positions) if as_on_the_wire else None
             if events is None or not reading.accepts_all(events):
                 lines = [(number, line) for number, line in enumerate(block.split(b"\n"), first) if line.strip()]
-                rows, numbers = (json_row(line) for _, line in lines), (number for number, _ in lines)
+                rows, numbers = (self._row(line) for _, line in lines), (number for number, _ in lines)
                 events = [event for event in reading.events(rows, numbers) if event is not None]
             if events:
                 yield reading.pack(events)
@@ -279,7 +281,7 @@ class JsonReader:
                 surfaces.update({event.surface for event in events if event.surface})
                 continue
             for line in lines.split(b"\n"):
-                row = json_row(line) if line.strip() else {}
+                row = self._row(line) if line.strip() else {}
                 for name, found in (("action", actions), ("surface", surfaces)):
                     given = shape.constants.get(name) or row.get(shape.column(name))
                     if isinstance(given, str) and given:
@@ -289,7 +291,11 @@ class JsonReader:
     def rows(self) -> Generator[Row, None, None]:
         """Yield the objects of the lines, as ``json_rows`` does."""
         for lines in self._blocks():
-            yield from json_rows(lines.split(b"\n"))
+            yield from (self._row(line) for line in lines.split(b"\n") if line.strip())
+
+    def _row(self, line: bytes) -> Row:
+        row = json_row(line)
+        return row if self.parts is None or PROBLEM in row else self.parts.joined(row)
 
     def _blocks(self) -> Iterator[bytes]:
         try:

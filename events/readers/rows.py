@@ -27,6 +27,7 @@ import msgspec
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.guess import rating_column
+from rankstream.events.readers.clocks import JoinedTime
 from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.numbers import amount
 from rankstream.events.readers.text import (
@@ -102,24 +103,33 @@ def rows_of(layout: Layout, columns: Collection[str] | None = None) -> Iterator[
     return _text_rows(layout, columns) if layout.type == "text" else _json_file_rows(layout)
 
 
+def _parts_of(layout: Layout, columns: Collection[str] | None) -> JoinedTime | None:
+    """Return the parts of the time, where it is read."""
+    return layout.parts if columns is None or (layout.parts and layout.parts.first in columns) else None
+
+
 def _parquet_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]:
     from pyarrow import ArrowException, parquet
 
     try:
         from rankstream.events.readers.arrow_batch import rows_of_batch
+        from rankstream.events.readers.time_columns import with_whole_times
 
+        parts = _parts_of(layout, columns)
+        wanted = layout.columns if columns is None else tuple(columns)
+        read = list(dict.fromkeys((*wanted, *(parts.columns if parts else ()))))
         with parquet.ParquetFile(layout.path) as file:
-            for batch in file.iter_batches(batch_size=BATCH, columns=None if columns is None else list(columns)):
+            for batch in file.iter_batches(batch_size=BATCH, columns=read):
                 batch.validate(full=True)
-                yield from rows_of_batch(batch)
+                yield from rows_of_batch(batch if parts is None else with_whole_times(batch, parts, wanted))
     except (ArrowException, OSError, UnicodeDecodeError) as exc:
         raise LogError(f"{layout.path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
 
 
 def _text_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]:
-    both = layout.both if columns is None or (layout.both and layout.both.day in columns) else None
-    clock = both.clock if both else None
-    wanted = [(at, name) for at, name in enumerate(layout.columns) if columns is None or name in {*columns, clock}]
+    parts = _parts_of(layout, columns)
+    read = None if columns is None else {*columns, *(parts.columns if parts else ())}
+    wanted = [(at, name) for at, name in enumerate(layout.columns) if read is None or name in read]
     width = len(layout.columns)
     try:
         with TextIOWrapper(open_bytes(layout.path), "utf-8", "surrogateescape", newline="") as lines:
@@ -131,7 +141,7 @@ def _text_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]
                         row = {name: field.strip(" ") for name, field in row.items()}
                     if any(map(not_utf8, row.values())):
                         raise LogError(why_not_utf8(layout.path) or f"{layout.path} is no UTF-8")
-                    yield row if both is None else both.joined(row)
+                    yield row if parts is None else parts.joined(row)
                 elif fields:
                     yield {PROBLEM: f"{RAGGED}: {shown(layout.delimiter.join(fields))}"}
     except (*NOT_WHOLE, csv.Error) as exc:

@@ -24,7 +24,7 @@ from typing import Any
 from rankstream.events.arrivals import LogError
 from rankstream.events.files import file_type
 from rankstream.events.guess import names_a_field
-from rankstream.events.readers.clocks import DayAndClock
+from rankstream.events.readers.clocks import JoinedTime
 from rankstream.events.readers.dates import AUTO, DATE_TEXTS, MAX_TEXT
 from rankstream.events.readers.headings import (
     are_padded,
@@ -85,7 +85,7 @@ class Layout:
     skip: int = 1  # rows of text before the data: the heading, and empty ones before it
     quoted: bool = True  # of text: whether a field may stand in quotes, and then hold delimiters and line ends
     first_rows: tuple[tuple[str, ...], ...] = ()  # of text, without the heading
-    both: DayAndClock | None = None  # of text: the columns that hold the day and the time of day of one time
+    parts: JoinedTime | None = None  # the columns whose texts make one time
     above: int = 0  # of text: lines before the heading, or the rows, that are neither
     padded: bool = False  # of text: whether fields are filled up with spaces, which are no part of them
     notes: tuple[str, ...] = ()  # what is to be said of it

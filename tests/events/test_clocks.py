@@ -1,14 +1,18 @@
 """The day in one column and the time of day in another are one time."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.open import LogOptions, open_log
 from rankstream.events.readers.plain import PlainReader
 from rankstream.events.registry import read_log
+from tests.builders.logs import write_log
 
 TEN_MS = 1_477_821_600_000  # 2016-10-30 10:00 UTC
 SOLD = LogOptions(constants={"action": "sale"})
@@ -76,3 +80,59 @@ def test_rows_of_a_folder_of_such_files_are_read_alike(tmp_path):
     for day in ("29", "30"):
         a_till(tmp_path / f"{day}.csv", [f"2016-10-{day},10:00,c1,tea"])
     assert read_log(open_log(tmp_path, SOLD)).times_ms.tolist() == [TEN_MS - 86_400_000, TEN_MS]
+
+
+ROWS_OF_PARTS = {
+    "year,month,day": ("2016,10,30", "2016-10-30"),
+    "Year,Month,Day,Time": ("2016,10,30,9:58:11", "2016-10-30 09:58:11"),
+    "yyyy,mm,dd,hh": ("2016,1,3,9", "2016-01-03 09:00"),
+    "YEAR,MONTH,DAY,HOUR,MINUTE,SECOND": ("2016,1,3,9,5,7", "2016-01-03 09:05:07"),
+    "year,month,day,hour,min": ("2016,Jan,3,23,59", "2016-01-03 23:59"),
+    "year,month,dayofmonth,hour": ("2016,October,30,7", "2016-10-30 07:00"),
+}
+
+
+@pytest.mark.parametrize("heading", ROWS_OF_PARTS)
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_date_in_three_columns_is_told_by_names_and_values(heading, ending, tmp_path):
+    row, date = ROWS_OF_PARTS[heading]
+    at_ms = int(datetime.fromisoformat(date).replace(tzinfo=UTC).timestamp() * 1000)
+    names = ["customer", *heading.split(","), "item"]
+    values = [int(value) if value.isdigit() else value or None for value in row.split(",")]
+    path = write_log(tmp_path / f"log.{ending}", [dict(zip(names, [who, *values, "tea"], strict=True)) for who in "ab"])
+    log = open_log(path, SOLD)
+    assert f"timestamp_ms is {heading.replace(',', '+')}; --map says otherwise" in log.notes[0]
+    assert read_log(log).times_ms.tolist() == [at_ms] * 2
+    if ending == "csv":
+        assert times_of(path) == [at_ms] * 2
+    named = replace(SOLD, columns={"timestamp_ms": heading.replace(",", "+")})
+    assert read_log(open_log(path, named)).times_ms.tolist() == [at_ms] * 2
+
+
+def test_parts_with_names_of_their_own_are_named(tmp_path):
+    path = a_till(tmp_path / "till.csv", ["2016,10,30,10,0,c1,tea"], "Jahr,Monat,Tag,Stunde,Min,customer,Item")
+    assert times_of(path, replace(SOLD, columns={"timestamp_ms": "Jahr+Monat+Tag+Stunde+Min"})) == [TEN_MS]
+    a_till(path, ["30.10.2016,10,0,c1,tea"], "Tag,Hour,Min,customer,Item")
+    assert times_of(path, replace(SOLD, columns={"timestamp_ms": "Tag+Hour+Min"})) == [TEN_MS]
+
+
+def test_parts_in_columns_of_floats_are_whole(tmp_path):
+    columns = {"user_id": [1, 2], "item_id": [1, 2], "year": [2016.0, None], "month": [10.0, None], "day": [30.0, None]}
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    log = open_log(tmp_path / "log.parquet", SOLD)
+    assert read_log(log, strict=False).times_ms.tolist() == [TEN_MS - 10 * 3_600_000]
+    assert log.skipped.by_kind() == {"schema: no timestamp_ms": 1}
+
+
+@pytest.mark.parametrize("row", ["2016,2,30,c1,tea", "16,10,30,c1,tea", "2016,13,1,c1,tea", "2016,,,c1,tea"])
+def test_what_is_no_date_in_three_columns_is_no_time(row, tmp_path):
+    with pytest.raises(LogError, match="has no column timestamp_ms; it has year, month, day"):
+        open_log(a_till(tmp_path / "till.csv", [row], "year,month,day,customer,Item"), SOLD)
+
+
+def test_a_time_beside_a_year_a_month_and_a_day_is_the_time(tmp_path):
+    path = a_till(tmp_path / "till.csv", ["2015,1,2,2016-10-30 10:00,c1,tea"], "year,month,day,at,customer,Item")
+    with pytest.raises(LogError, match="row 1: year is"):
+        times_of(path, replace(SOLD, columns={"timestamp_ms": "year"}))
+    path = a_till(path, ["2015,1,2,2016-10-30 10:00,c1,tea"], "year,month,day,ts,customer,Item")
+    assert times_of(path) == [TEN_MS]
