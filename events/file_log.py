@@ -262,7 +262,7 @@ class FileLog:
                 taken = {file.shape.column(field) for field in NEEDED}
                 if columns := fitting(file.layout.columns, [name], taken).get(name):
                     return f"; {columns[0]} may say it instead: --map {name}={columns[0]}"
-                return _of_a_list(file)
+                return "" if "jq -c" in most or "--map" in most else _of_a_list(file)
         return ""
 
 

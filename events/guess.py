@@ -50,6 +50,9 @@ CLOCKS = ("timestamp", "datetime", "date", "time", "dt", "ts", "at", "tstamp", "
 LISTS = ("list", "request", "slate", "feed", "search", "query", "pageview", "impressionlist")  # what was shown at once
 RATINGS = ("rating", "ratings", "stars", "star", "starrating", "score", "overall")
 
+MADE = ("created", "createdat", "createtime")  # of a record, which may be the action's, the item's or the user's
+RECORDED = ("add", "added", "creation", "post", "posted", "start", "started")  # deeds of which the same holds
+
 Names = frozenset[str]
 
 
@@ -83,7 +86,7 @@ SYNONYMS: Mapping[str, tuple[Names, ...]] = {
         _with(map("".join, product(DEEDS, ITEMS)), NUMBERED[1:]) | _with(MAYBE_ITEMS, NUMBERED[1:]),
         _with(ITEMS, WORDS),
     ),
-    "action": (_with(ACTIONS, KINDS) | {"type"},),
+    "action": (_with(ACTIONS, KINDS), frozenset({"type"})),
     "timestamp_ms": (
         _with(TIMES, UNITS),
         _with(map("".join, (*product(DEEDS, CLOCKS), *product(CLOCKS, DEEDS))), UNITS) - _with(TIMES, UNITS),
@@ -94,6 +97,21 @@ SYNONYMS: Mapping[str, tuple[Names, ...]] = {
     "list_id": (_with(LISTS, ("id", "uuid")),),
     "position": (frozenset({"position", "pos", "rank", "slot", "listposition", "displayposition"}),),
 }
+
+
+_OF_RECORDS = _with((*MADE, *map("".join, (*product(RECORDED, CLOCKS), *product(CLOCKS, RECORDED)))), UNITS)
+_NAMES_OF_DEEDS = (*map("".join, (*product(DEEDS, CLOCKS), *product(CLOCKS, DEEDS))), "playedat", "listenedat")
+_OF_DEEDS = _with((*_NAMES_OF_DEEDS, "watchedat", "happenedat", "occurredat"), UNITS) - _OF_RECORDS
+
+
+def is_of_a_record(column: str) -> bool:
+    """Return whether a name is of the time at which a record was made: of an action, but maybe of an item or a user."""
+    return plain_name(column) in _OF_RECORDS
+
+
+def is_of_a_deed(column: str) -> bool:
+    """Return whether a name is of the time of what a user did."""
+    return plain_name(column) in _OF_DEEDS
 
 
 def plain_name(column: str) -> str:
@@ -117,8 +135,11 @@ def fitting(columns: Collection[str], fields: Collection[str], taken: Collection
     free = [column for column in columns if column not in taken]
     found: dict[str, list[str]] = {}
     for name in fields:
+        fits: list[str] = []
         for synonyms in SYNONYMS.get(name, ()):
-            if fits := [column for column in free if plain_name(column) in synonyms]:
-                found[name] = fits
+            fits += [column for column in free if plain_name(column) in synonyms]
+            if not all(map(is_of_a_record, fits)):  # created_at beside click_timestamp leaves a question
                 break
+        if fits:
+            found[name] = fits
     return found

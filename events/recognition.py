@@ -7,7 +7,7 @@
                                             ->  neither: Recognised with the reason
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,15 +20,17 @@ from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.log_options import LogOptions
 from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
-from rankstream.events.readers.clocks import fuller, may_be_parts, named_parts, told_parts
+from rankstream.events.readers.clocks import PLUS, may_be_parts, named_parts, told_parts
 from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.dumped import OF_LISTS, OTHER, USER_ACTIONS, ActionReader, topic_of
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED, JsonReader
+from rankstream.events.readers.nested import DOT, paths_of
 from rankstream.events.readers.plain import PlainReader
-from rankstream.events.readers.rows import NOTHING, Shape, json_row, rows_of
+from rankstream.events.readers.rows import NOTHING, Shape, json_row, listed, rows_of
 from rankstream.events.readers.shown_lists import ListReader
-from rankstream.events.readers.text import Layout, check_names, layout_of, needs_pyarrow, why_no_heading
+from rankstream.events.readers.text import Layout, check_names, layout_of, like_a_time, needs_pyarrow, why_no_heading
 from rankstream.events.readers.times import TIMES
+from rankstream.events.readers.which_time import fuller, of_the_action
 from rankstream.events.skipped import shown
 from rankstream.features.actions import Vocabulary
 
@@ -68,6 +70,7 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
             return Recognised(of_public(as_form, form, PUBLIC[name].vocabulary), path, name)
         if kind in PUBLIC:
             return Recognised(None, path, why_not=_not_of(layout, kind or ""))
+    layout = _with_paths(layout, options)
     layout, options = _with_parts(layout, options)
     shape, fits = _shape_of(placed, options, layout.columns)
     layout, fits = _told_by_values(layout, fits, options)
@@ -78,8 +81,8 @@ def recognise(placed: PlacedFile, options: LogOptions, alone: bool) -> Recognise
         if layout.type != "json" or not alone:  # a later line may have other keys than the first ones
             shape.check(path, layout.columns, NEEDED)
     except LogError as why_not:
-        lacks = sum(name not in shape.constants and shape.column(name) not in layout.columns for name in NEEDED)
-        return Recognised(None, path, why_not=LogError(f"{why_not}{_perhaps(layout, lacks)}"), lacks=lacks)
+        missing = [name for name in NEEDED if name not in shape.constants and shape.column(name) not in layout.columns]
+        return Recognised(None, path, why_not=_why_not(why_not, layout, shape, missing), lacks=len(missing))
     for name, columns in fits.items():
         if len(columns) > 1 and name in NEEDED:
             raise LogError(
@@ -112,7 +115,20 @@ def _told_by_values(
         filled = [column for column in columns if any(row.get(column) not in EMPTY for row in rows)] or columns
         whole = fuller(filled, rows) if name == "timestamp_ms" else None
         found[name] = filled if whole is None else [whole]
+    if len(candidates := found.get("timestamp_ms", [])) > 1:
+        ids = [options.columns.get(name, found.get(name, [name])[0]) for name in ("item_id", "user_id")]
+        found["timestamp_ms"] = of_the_action(candidates, rows, ids)
     return layout, found
+
+
+def _with_paths(layout: Layout, options: LogOptions) -> Layout:
+    """Return what is to be read of a file of whose objects fields are named, ``actor.id``, also as parts of a time."""
+    named = [part for column in options.columns.values() for part in (column, *column.split(PLUS))]
+    deeper = (
+        name for name in named if name in layout.inner or (layout.type == "json" and DOT in name and PLUS not in name)
+    )
+    paths = tuple(dict.fromkeys(name for name in deeper if name not in layout.columns))
+    return replace(layout, paths=paths, columns=(*layout.columns, *paths)) if paths else layout
 
 
 def _with_parts(layout: Layout, options: LogOptions) -> tuple[Layout, LogOptions]:
@@ -147,13 +163,39 @@ def _first_row(layout: Layout, columns: Collection[str]) -> str:
     return f"; in the first row {', '.join(held)}" if held else ""
 
 
+def _why_not(why_not: LogError, layout: Layout, shape: Shape, missing: Sequence[str]) -> LogError:
+    """Return the refusal of a file that lacks columns, with those that may be meant, or what else may be wrong."""
+    if not layout.columns:
+        return why_not
+    perhaps = paths_of(layout.inner, missing)
+    times = _hold_times(layout, shape) if "timestamp_ms" in missing else []
+    if len(times) == 1:
+        perhaps["timestamp_ms"] = times[0]
+    try:
+        shape.check(layout.path, layout.columns, NEEDED, perhaps, times)
+    except LogError as with_names:
+        why_not = with_names
+    return LogError(f"{why_not}{_perhaps(layout, len(missing))}")
+
+
+def _hold_times(layout: Layout, shape: Shape) -> list[str]:
+    """Return the columns whose first values are dates or numbers of a time, all that there are, and not all alike."""
+    rows = list(islice(rows_of(layout), FIRST_ROWS))
+    values = {name: [row.get(name) for row in rows] for name in layout.columns if name not in shape.sources.values()}
+    filled = {name: [one for one in held if one not in EMPTY] for name, held in values.items()}
+    return [name for name, held in filled.items() if held and all(map(like_a_time, held))]
+
+
 def _perhaps(layout: Layout, lacks: int) -> str:
     """Return what else may be wrong with text in which nothing is called as usual."""
     if layout.type != "text" or lacks < len(NEEDED) or not layout.columns:
         return ""
-    if len(layout.columns) == 1:
-        return "; if that is several columns, say what is between them with --delimiter"
-    return "; if that is a row and no heading, name the columns with --columns NAME,NAME,..."
+    if len(layout.columns) > 1:
+        return "; if that is a row and no heading, name the columns with --columns NAME,NAME,..."
+    if "  " in layout.columns[0].strip():
+        name = layout.path.name
+        return f"; if spaces are between its columns, leave one: tr -s ' ' < {name} > single-{name}"
+    return "; if that is several columns, say what is between them with --delimiter"
 
 
 def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str]) -> tuple[Shape, dict[str, list[str]]]:
@@ -178,7 +220,7 @@ def _shape_of(placed: PlacedFile, options: LogOptions, columns: Collection[str])
 
 def _of_the_wire(layout: Layout, shape: Shape, fields: Collection[str]) -> LogFile:
     if layout.type == "json":
-        return LogFile(layout, JsonReader(layout.path, layout.parts), shape)
+        return LogFile(layout, JsonReader(layout.path, layout.whole if layout.parts or layout.paths else None), shape)
     shape = replace(shape, nothing=NOTHING)
     columns = tuple(dict.fromkeys(column for name in fields if (column := shape.column(name)) in layout.columns))
     try:
@@ -209,4 +251,4 @@ def _not_of(layout: Layout, kind: str) -> LogError:
     has = [name.partition(":")[0] for name in layout.columns]
     wanted = min((form.columns for form in PUBLIC[kind].forms), key=lambda one: len(set(one) - set(has)))
     missing = ", ".join(name for name in wanted if name not in has)
-    return LogError(f"{layout.path} is no {kind}: it has no column {missing}; it has {', '.join(has) or 'none'}")
+    return LogError(f"{layout.path} is no {kind}: it has no column {missing}; it has {listed(has)}")

@@ -152,7 +152,7 @@ class RowSource:
             if named not in (fields := [info.name for info in infos]):
                 raise Refusal(f"{named} is no field of {kind.__name__}; it has {', '.join(fields)}")
         source, self._name = (
-            open_rows(file, options.delimiter, options.heading),
+            open_rows(file, options.delimiter, options.heading, list(options.columns.values())),
             "standard input" if file == STDIN else str(file),
         )
         shape = Shape(options.columns, options.constants)

@@ -12,15 +12,12 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from rankstream.events.arrivals import LogError
 from rankstream.events.guess import plain_name
-from rankstream.events.readers.dates import AUTO, BLANKS, DATE_TEXTS, DAY_MS, NotATimeError
-from rankstream.events.readers.times import DAY_DIGITS, time_ms, told_unit
+from rankstream.events.readers.dates import AUTO, BLANKS, DATE_TEXTS, NotATimeError
+from rankstream.events.readers.times import time_ms
 
-DAY_LENGTH = 8  # of 20231114
 PLUS = "+"  # between the names of the columns
 CLOCK_ALONE = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?:[ \u202f]?[AaPp][.]?[Mm][.]?)?")
 OF_A_DATE = (  # what the columns of a date's parts are called, as ``guess.plain_name`` has it
@@ -129,7 +126,7 @@ def _joined_time(date: tuple[str, ...], clock: tuple[str, ...]) -> JoinedTime:
 def _both(day: str, clock: str, rows: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether a column holds days alone, and another one times of day."""
     days = [text for row in rows if (text := part_text(row.get(day)).strip(BLANKS))]
-    return bool(days) and all(map(_is_day, days)) and _are_clocks(clock, rows)
+    return bool(days) and all(map(is_day, days)) and _are_clocks(clock, rows)
 
 
 def _are_clocks(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -137,36 +134,8 @@ def _are_clocks(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
     return bool(texts) and all(map(CLOCK_ALONE.fullmatch, texts))
 
 
-def fuller(fits: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Return which of two columns has the time of day, where the other holds nothing but its day; None if not so."""
-    if len(fits) != 2:
-        return None
-    values = {name: [row.get(name) for row in rows] for name in fits}
-    for days, times in (fits, fits[::-1]):
-        try:
-            told = told_unit({times: values[times]}, times)
-            whole = [time_ms(value, told.unit, times, told.dates) for value in values[times]]
-            begin = [_day_ms(value) for value in values[days]]
-        except (LogError, ValueError):
-            continue
-        apart = [abs(at_ms - day_ms) for at_ms, day_ms in zip(whole, begin, strict=True)]
-        if apart and max(apart) < 2 * DAY_MS and any(at_ms % DAY_MS for at_ms in whole):  # days are of some zone
-            return times
-    return None
-
-
-def _day_ms(value: Any) -> int:
-    """Return when a day alone begins. Raises ``ValueError`` for anything else."""
-    text = str(value).strip(BLANKS)
-    if len(text) == DAY_LENGTH and text.isdigit():
-        return int(datetime.strptime(text, DAY_DIGITS[DAY_LENGTH]).replace(tzinfo=UTC).timestamp()) * 1000
-    if not _is_day(text):
-        raise ValueError(f"{text} is more than a day, or none")
-    told = told_unit({"day": [text]}, "day")
-    return time_ms(text, told.unit, dates=told.dates)
-
-
-def _is_day(text: str) -> bool:
+def is_day(text: str) -> bool:
+    """Return whether a text is a date without a time of day, in any order."""
     found = (pattern.fullmatch(text) for patterns in DATE_TEXTS.values() for pattern in patterns)
     return any(one is not None and not one["hour"] for one in found)
 

@@ -26,12 +26,11 @@ from rankstream.events.readers.arrow_batch import (
     plain,
     rows_of_batch,
 )
-from rankstream.events.readers.clocks import JoinedTime
 from rankstream.events.readers.id_columns import with_plain_ids
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading, problem
+from rankstream.events.readers.made_columns import MadeColumns, struct_paths
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, rows_of
 from rankstream.events.readers.text import SUBSTITUTE, Layout
-from rankstream.events.readers.time_columns import with_whole_times
 from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes, why_not_utf8
 from rankstream.events.skipped import Skipped, shown
 from rankstream.features.actions import Vocabulary
@@ -117,21 +116,16 @@ class ColumnReader:
         return as_it_is if self.translation is None else self.translation(skipped)
 
     @property
-    def _parts(self) -> JoinedTime | None:
-        parts = self.layout.parts
-        return parts if parts is not None and parts.first in self.columns else None
-
-    @property
-    def _read(self) -> list[str]:
-        """The columns that are read, with those of the parts of times."""
-        return list(dict.fromkeys((*self.columns, *(self._parts.columns if self._parts else ()))))
+    def _made(self) -> MadeColumns:
+        return MadeColumns(self.layout, self.columns)
 
     def _parquet(self) -> Iterator[Batch]:
+        made = self._made
         # Buffered, not read ahead: a row group may be as large as the whole log.
         with parquet.ParquetFile(self.layout.path, pre_buffer=False, buffer_size=1 << 20) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=self._read, use_threads=False):
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=made.read, use_threads=False):
                 batch.validate(full=True)  # pyarrow takes any bytes for a text, until somebody reads it
-                yield batch if self._parts is None else with_whole_times(batch, self._parts, self.columns)
+                yield made.of(batch)
 
     def _text(self, count: Callable[[str, int], None]) -> Iterator[Batch]:
         def ragged(row: Any) -> str:
@@ -140,10 +134,10 @@ class ColumnReader:
 
         if not self.layout.columns:
             return
-        with open_text(self.layout, self._read, ragged) as batches:
+        made = self._made
+        with open_text(self.layout, made.read, ragged) as batches:
             for batch in batches:
-                given = _without_padding(batch) if self.layout.padded else batch
-                yield given if self._parts is None else with_whole_times(given, self._parts, self.columns)
+                yield made.of(_without_padding(batch) if self.layout.padded else batch)
 
     def _lines(self, parse: Callable[[bytes], Iterable[Row]], count: Callable[[str, int], None]) -> Iterator[Batch]:
         with open_bytes(self.layout.path) as lines:
@@ -251,6 +245,11 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
         return tuple(parquet.read_schema(path).names)
     except UNREADABLE_TABLE as exc:
         raise LogError(f"{path} can't be read as Parquet: {' '.join(str(exc).split())}; give a whole file") from exc
+
+
+def parquet_paths(path: Path) -> tuple[str, ...]:
+    """Return the paths of the fields within structures of a Parquet file that can be read."""
+    return tuple(struct_paths(parquet.read_schema(path)))
 
 
 def read_columns(path: Path, wanted: Sequence[str]) -> Mapping[str, npt.NDArray[Any]]:

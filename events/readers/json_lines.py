@@ -25,15 +25,14 @@ from rankstream.events.action_event import (
     TimeMs,
 )
 from rankstream.events.arrivals import NO_ITEM, Arrivals, Ints, LogError, Values, pack_columns
-from rankstream.events.readers.clocks import JoinedTime
 from rankstream.events.readers.dates import NotATimeError, day_of
-from rankstream.events.readers.nested import nested
+from rankstream.events.readers.nested import nested, of_an_object
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, json_row
 from rankstream.events.readers.times import TIMES
 from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes
 from rankstream.events.skipped import Skipped, Where, shown
 from rankstream.features.actions import ERASURE, Vocabulary
-from rankstream.features.decoding import UNREADABLE
+from rankstream.features.decoding import MAX_DEPTH, UNREADABLE, is_too_deep
 from rankstream.features.ids import Id, id_bytes
 
 BATCH_ROWS = 65_536  # rows read at once, which bounds memory
@@ -134,7 +133,7 @@ class Reading:
         try:
             return msgspec.convert(self.shape.apply(row, kind.__struct_fields__), kind, strict=False)
         except NotATimeError as exc:
-            raise Rejected("schema", str(exc), "a time that can't be read") from None
+            raise Rejected("schema", f"{exc}{self._times_within(row)}", "a time that can't be read") from None
         except ValueError as exc:  # msgspec's ValidationError is one
             raise self._rejection(row, str(exc)) from None
 
@@ -162,11 +161,21 @@ class Reading:
         if missing := re.search(r"missing required field `(\w+)`", wrong):
             there = self.shape.column(missing[1]) in row
             came = self._came(row, missing[1]) if there else f"there is no {self.shape.column(missing[1])}"
-            return Rejected("schema", came + ("" if there else nested(row, missing[1])), f"no {missing[1]}")
+            return Rejected("schema", came + ("" if there else self._deeper(row, missing[1])), f"no {missing[1]}")
         name = re.split(r"\W", path)[0]
         if name in TIMES:
             return Rejected("schema", self._came(row, name), f"{name} not from 1970 to 2109")
-        return Rejected("schema", f"{self._came(row, name)}: {wrong}", f"{name} is wrong")
+        inner = of_an_object(name, self.shape.column(name), row.get(self.shape.column(name)))
+        return Rejected("schema", f"{self._came(row, name)}: {wrong}{inner}", f"{name} is wrong")
+
+    def _times_within(self, row: Row) -> str:
+        columns = {name: self.shape.column(name) for name in TIMES}
+        return next(filter(None, (of_an_object(name, one, row.get(one)) for name, one in columns.items())), "")
+
+    def _deeper(self, row: Row, name: str) -> str:
+        """Return where a missing field, and others that are missing too, may lie deeper in a row."""
+        missing = [one for one in NEEDED if one not in self.shape.constants and self.shape.column(one) not in row]
+        return nested(row, name, [one for one in missing if one != name])
 
     def accepts_all(self, events: Sequence[LoggedAction]) -> bool:
         """Return whether ``event`` would reject none of their rows."""
@@ -251,10 +260,10 @@ class RowReader:
 
 @dataclass(frozen=True)
 class JsonReader:
-    """Reads a file of JSON lines."""
+    """Reads a file of JSON lines; ``whole`` brings on top of a row what of it is read."""
 
     path: Path
-    parts: JoinedTime | None = None  # the fields whose texts make one time
+    whole: Callable[[Row], Row] | None = None
 
     def read(self, reading: Reading) -> Iterator[Arrivals]:
         """Yield the arrivals of the lines; blocks of lines as the wire has them are decoded at once."""
@@ -295,7 +304,7 @@ class JsonReader:
 
     def _row(self, line: bytes) -> Row:
         row = json_row(line)
-        return row if self.parts is None or PROBLEM in row else self.parts.joined(row)
+        return row if self.whole is None else self.whole(row)
 
     def _blocks(self) -> Iterator[bytes]:
         try:
@@ -313,6 +322,13 @@ def _whole_lines(file: IO[bytes]) -> Iterator[bytes]:
 def _decode_block(lines: bytes, positions: bool) -> Sequence[LoggedAction] | None:
     """Decode lines at once; None if any is not as the wire has it, and they must be looked at one by one."""
     try:
-        return _decode_listed(lines) if positions else _decode_lines(lines)
+        events = _decode_listed(lines) if positions else _decode_lines(lines)
     except UNREADABLE:
         return None
+    return None if _some_too_deep(lines) else events
+
+
+def _some_too_deep(lines: bytes) -> bool:
+    """Return whether brackets of any line are nested too deep; most logs have one pair a line, and are not searched."""
+    brackets = lines.count(b"[") + lines.count(b"{") - lines.count(b"\n{")
+    return brackets > MAX_DEPTH and any(map(is_too_deep, lines.split(b"\n")))

@@ -1,25 +1,94 @@
-"""JSON lines whose fields lie deeper than on top, and how they are brought there.
+"""Fields that lie deeper than on top, of JSON lines and of structures of Parquet, and how they are named.
 
 ::
 
     {"session": 7, "events": [{"aid": 5, "ts": 1661724000278}]}        a list of rows: a line each
-    {"type": "WatchEvent", "actor": {"id": 7}, "repo": {"id": 3}}      objects: the field that is meant, on top
+    {"type": "WatchEvent", "actor": {"id": 7}, "repo": {"id": 3}}      --map user_id=actor.id --map item_id=repo.id
+    {"at": {"$date": "2023-11-14T22:13:20Z"}}                          --map timestamp_ms='at.$date'
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from rankstream.events.guess import fitting
 
-def nested(row: Mapping[str, Any], name: str) -> str:
-    """Return what to do with a row in which a missing field may lie deeper; nothing where it is flat."""
+DOT = "."  # between the names on the way to a field
+MAX_DEEP = 4  # names of such a way
+MAX_INNER = 200  # fields of a row that are looked at
+
+
+def lifted(row: dict[str, Any], paths: Collection[str]) -> dict[str, Any]:
+    """Return a row with the fields at these paths on top, by the names of their paths."""
+    if not paths:
+        return row
+    found = {path: _at(row, path) for path in paths if path not in row}
+    return row | {path: value for path, value in found.items() if value is not None}
+
+
+def inner_paths(row: Mapping[str, Any]) -> list[str]:
+    """Return the paths of the fields that lie in objects of a row, and are none themselves."""
+    return [path for path, _ in zip(_walked(row, ()), range(MAX_INNER), strict=False) if DOT in path]
+
+
+def paths_of(paths: Collection[str], names: Sequence[str], taken: Collection[str] = ()) -> dict[str, str]:
+    """Return which path each of the fields ``names`` may be at, by its last name or by the last two of them."""
+    found: dict[str, str] = {}
+    for name in names:
+        free = [path for path in paths if path not in (*taken, *found.values())]
+        for parts in (1, 2):
+            ends = {DOT.join(path.split(DOT)[-parts:]): path for path in reversed(free)}
+            fits = [name] if name in ends else fitting(list(ends), [name]).get(name, [])
+            if fits:
+                found[name] = ends[fits[0]]
+                break
+    return found
+
+
+def nested(row: Mapping[str, Any], name: str, others: Sequence[str] = ()) -> str:
+    """Return what to do with a row in which a missing field may lie deeper; nothing where it is flat.
+
+    ``others`` are fields that are missing, too.
+    """
     lists = [key for key, held in row.items() if isinstance(held, list) and held and isinstance(held[0], dict)]
-    if lists:
+    inner = inner_paths(row)
+    fits = paths_of(inner, [name, *others])
+    if any(name in row[key][0] or fitting(row[key][0], [name]) for key in lists):
+        return ""  # the file's own refusal says how to make a row of each
+    if lists and name not in fits:
         return f"; {lists[0]} holds rows of its own, so write each as one: jq -c '. as $row | .{lists[0]}[] | $row + .'"
-    objects = [key for key, held in row.items() if isinstance(held, dict) and held]
-    if not objects:
+    if name in fits:
+        return f"; it may lie deeper: {' '.join(f'--map {field}={path}' for field, path in fits.items())}"
+    texts = [key for key, held in row.items() if isinstance(held, str) and held.startswith("{") and held.endswith("}")]
+    if texts:
+        return f"; the text {texts[0]} holds an object of its own, so bring that on top: jq -c '.{texts[0]} | fromjson'"
+    if not inner:
         return ""
-    inner = f".{objects[0]}.{next(iter(row[objects[0]]))}"
-    return (
-        f"; only fields on top are read, and {', '.join(objects)} hold more: write the one that is meant on top, as by "
-        f"jq -c '. + {{{name}: {inner}}}'"
-    )
+    within = dict.fromkeys(path.partition(DOT)[0] for path in inner)
+    return f"; {', '.join(within)} hold more: name the field that is meant, as by --map {name}={inner[0]}"
+
+
+def of_an_object(name: str, column: str, value: Any) -> str:
+    """Return how the value is named that a field holds within an object; nothing where it holds none."""
+    inner = inner_paths({column: value}) if isinstance(value, dict) else []
+    if not inner:
+        return ""
+    path = paths_of(inner, [name]).get(name, inner[0])
+    return f"; name what is meant of it: --map '{name}={path}'"
+
+
+def _walked(row: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[str]:
+    for key, value in row.items():
+        if not isinstance(value, dict):
+            yield DOT.join((*above, key))
+        elif len(above) + 1 < MAX_DEEP:
+            yield from _walked(value, (*above, key))
+
+
+def _at(row: Mapping[str, Any], path: str) -> Any:
+    """Return what lies at a path; None for nothing."""
+    value: Any = row
+    for name in path.split(DOT):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value

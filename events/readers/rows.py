@@ -29,6 +29,7 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.guess import rating_column
 from rankstream.events.readers.clocks import JoinedTime
 from rankstream.events.readers.dates import AUTO
+from rankstream.events.readers.nested import lifted
 from rankstream.events.readers.numbers import amount
 from rankstream.events.readers.text import (
     Layout,
@@ -40,7 +41,7 @@ from rankstream.events.readers.text import (
 from rankstream.events.readers.times import TIMES, time_ms
 from rankstream.events.readers.unpacked import NOT_WHOLE, not_utf8, open_bytes, why_not_utf8
 from rankstream.events.skipped import SHOWN_VALUE, shown
-from rankstream.features.decoding import UNREADABLE
+from rankstream.features.decoding import TOO_DEEP, UNREADABLE, is_too_deep
 
 Row = dict[str, Any]
 STDIN = Path("-")
@@ -55,6 +56,7 @@ NOTHING = frozenset((
 DIFFERENT = ("user_id", "item_id", "timestamp_ms")  # fields of which all rows can't have one value
 NEVER_NOTHING = ("action", "surface")  # fields that are names, which may be any
 MAX_WHOLE_FLOAT = 2**53  # from here on, a float may stand for several whole numbers
+COLUMN = "COLUMN"  # stands for a name in a sentence
 MANY = 20  # columns named in a sentence
 PROBLEM = "\0"  # the name under which an unreadable row holds the reason; no column is called so
 RAGGED = "the row has more or fewer fields than the heading"
@@ -70,18 +72,24 @@ class RowFile:
     columns: tuple[str, ...] | None  # None where each row has its own
 
 
-def open_rows(path: Path, delimiter: str | None = None, heading: Sequence[str] | None = None) -> RowFile:
+def open_rows(
+    path: Path,
+    delimiter: str | None = None,
+    heading: Sequence[str] | None = None,
+    paths: Collection[str] = (),
+) -> RowFile:
     """Open a file by its ending; ``-`` is standard input, JSON lines. Raises ``LogError``.
 
-    Of text, ``delimiter`` is told by its first lines and ``heading`` names the columns where its first row doesn't.
+    Of text, ``delimiter`` is told by its first lines and ``heading`` names the columns where its first row doesn't. Of
+    JSON lines, the fields at ``paths`` are brought on top.
     """
     if path == STDIN:
-        return RowFile(json_rows(sys.stdin.buffer), None)
+        return RowFile((lifted(row, paths) for row in json_rows(sys.stdin.buffer)), None)
     if not path.is_file():
         raise LogError(f"there is no file {path}; name a .parquet, .csv or .jsonl file, or - for standard input")
     layout = layout_of(path, delimiter, heading)
     if layout.type == "json":
-        return RowFile(rows_of(layout), None)
+        return RowFile((lifted(row, paths) for row in rows_of(layout)), None)
     if layout.first_rows and not layout.columns:
         raise why_no_heading(layout)
     check_names(layout)
@@ -113,15 +121,13 @@ def _parquet_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[R
 
     try:
         from rankstream.events.readers.arrow_batch import rows_of_batch
-        from rankstream.events.readers.time_columns import with_whole_times
+        from rankstream.events.readers.made_columns import MadeColumns
 
-        parts = _parts_of(layout, columns)
-        wanted = layout.columns if columns is None else tuple(columns)
-        read = list(dict.fromkeys((*wanted, *(parts.columns if parts else ()))))
+        made = MadeColumns(layout, layout.columns if columns is None else tuple(columns))
         with parquet.ParquetFile(layout.path) as file:
-            for batch in file.iter_batches(batch_size=BATCH, columns=read):
+            for batch in file.iter_batches(batch_size=BATCH, columns=made.read):
                 batch.validate(full=True)
-                yield from rows_of_batch(batch if parts is None else with_whole_times(batch, parts, wanted))
+                yield from rows_of_batch(made.of(batch))
     except (ArrowException, OSError, UnicodeDecodeError) as exc:
         raise LogError(f"{layout.path} can't be read on ({' '.join(str(exc).split())}); give a whole file") from exc
 
@@ -151,7 +157,7 @@ def _text_rows(layout: Layout, columns: Collection[str] | None) -> Iterator[Row]
 def _json_file_rows(layout: Layout) -> Iterator[Row]:
     try:
         with open_bytes(layout.path) as lines:
-            yield from json_rows(lines)
+            yield from map(layout.whole, json_rows(lines))
     except NOT_WHOLE as exc:
         raise LogError(f"{layout.path} can't be read on ({exc}); give a whole file of JSON lines") from exc
 
@@ -165,6 +171,8 @@ def json_rows(lines: Iterable[bytes]) -> Iterator[Row]:
 
 def json_row(line: bytes) -> Row:
     """Return the object of one line, as ``json_rows`` does."""
+    if is_too_deep(line):
+        return {PROBLEM: TOO_DEEP}
     try:
         row = _decode(line)
     except UNREADABLE as exc:
@@ -192,8 +200,19 @@ class Shape:
         """Return the unit of a time: that of the file's columns, but ms for a constant."""
         return "ms" if name in self.constants else self.time_unit
 
-    def check(self, path: Path, columns: Collection[str] | None, needed: Collection[str]) -> None:
-        """Raise ``LogError`` if a column that is needed or named is not in the file."""
+    def check(
+        self,
+        path: Path,
+        columns: Collection[str] | None,
+        needed: Collection[str],
+        perhaps: Mapping[str, str] | None = None,
+        times: Sequence[str] = (),
+    ) -> None:
+        """Raise ``LogError`` if a column that is needed or named is not in the file.
+
+        ``perhaps`` are columns that may hold a field by other signs than their names, for the refusal to propose, and
+        ``times`` those that hold times.
+        """
         if columns is None:
             return
         if not columns:
@@ -202,9 +221,8 @@ class Shape:
         missing = [name for name in named if name not in self.constants and self.column(name) not in columns]
         if missing:
             lacks = ", ".join(map(self.column, missing))
-            raise LogError(
-                f"{path} has no column {lacks}; it has {_listed(list(columns))}; {_remedy(missing, columns)}"
-            )
+            remedy = _remedy(missing, columns, perhaps or {}, times)
+            raise LogError(f"{path} has no column {lacks}; it has {listed(list(columns))}; {remedy}")
 
     def apply(self, row: Row, fields: Collection[str]) -> Row:
         """Pick the fields from a row; empty ones are left out. Raises ``ValueError``."""
@@ -230,23 +248,26 @@ class Shape:
         return isinstance(value, str) and value in self.nothing and name not in (*self.constants, *NEVER_NOTHING)
 
 
-def _remedy(missing: Sequence[str], columns: Collection[str]) -> str:
+def _remedy(missing: Sequence[str], columns: Collection[str], perhaps: Mapping[str, str], times: Sequence[str]) -> str:
     """Return how to name the columns of fields that are not found, of all at once."""
     others = [name for name in missing if name != "action"]
     parts = []
     if others:
         one = "another one" if len(others) == 1 else "others"
-        parts.append(f"name {one} with {' '.join(f'--map {name}=COLUMN' for name in others)}")
+        flags = [f"--map {name}={perhaps.get(name, COLUMN)}" for name in others]
+        parts.append(f"name {one} with {' '.join(flags)}")
     if alike := [name for name in others if name not in DIFFERENT]:
         parts.append(f"or give all rows one value with --set {alike[0]}=VALUE")
     if "action" in missing:
         which = "the actions'" if others else "it"
         parts.append(
-            f"{'and ' * bool(others)}name {which} with --map action=COLUMN, or, if all rows are of one kind, say which "
-            "with --set action=view"
+            f"{'and ' * bool(others)}name {which} with --map action={perhaps.get('action', COLUMN)}, or, if all rows "
+            "are of one kind, say which with --set action=view"
         )
     every = ", ".join(parts)
-    if others == ["timestamp_ms"]:
+    if "timestamp_ms" in others and len(times) > 1:
+        every = f"{every}; {', '.join(times[:-1])} and {times[-1]} hold times"
+    if others == ["timestamp_ms"] and not times and not perhaps:
         every = f"{every}; a log without times does not say what came next, so nothing can be learned of one"
     if "action" not in missing or (ratings := rating_column(columns)) is None:
         return every
@@ -271,7 +292,8 @@ def plain_id(value: Any, name: str) -> Any:
     return value
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Return names of columns in words, of a bounded length."""
     names = [name if len(name) <= SHOWN_VALUE else f"{name[:SHOWN_VALUE]}..." for name in names]  # a first row of prose
     shown = ", ".join(names[:MANY]) or "none"
     return f"{shown} and {len(names) - MANY} more" if len(names) > MANY else shown

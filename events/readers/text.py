@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from rankstream.events.readers.headings import (
     told_delimiter,
     without_mark,
 )
+from rankstream.events.readers.nested import inner_paths, lifted
 from rankstream.events.readers.unpacked import NOT_WHOLE, not_utf8, open_bytes, why_not_utf8
 
 DELIMITERS = ("\t", "::", ";", "|", ",")  # of two that fit alike the first one: a comma stands in numbers, too
@@ -86,9 +88,16 @@ class Layout:
     quoted: bool = True  # of text: whether a field may stand in quotes, and then hold delimiters and line ends
     first_rows: tuple[tuple[str, ...], ...] = ()  # of text, without the heading
     parts: JoinedTime | None = None  # the columns whose texts make one time
+    inner: tuple[str, ...] = ()  # paths of fields within objects: of JSON lines those of the first lines
+    paths: tuple[str, ...] = ()  # those of them that are read, which are columns, too
     above: int = 0  # of text: lines before the heading, or the rows, that are neither
     padded: bool = False  # of text: whether fields are filled up with spaces, which are no part of them
     notes: tuple[str, ...] = ()  # what is to be said of it
+
+    def whole(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a row of JSON with what is read of its objects on top, and the parts of its time as one."""
+        row = lifted(row, self.paths)
+        return row if self.parts is None else self.parts.joined(row)
 
 
 def delimiter_of(given: str) -> str:
@@ -182,10 +191,14 @@ def json_layout(path: Path) -> Layout:
             f"{path} has JSON objects over several lines; write each on a line of its own: "
             f"jq -c . {path.name} > {path.stem}.jsonl"
         )
+    if remedy := _of_columns(path, lines):
+        raise LogError(remedy)
     columns: dict[str, None] = {}
+    inner: dict[str, None] = {}
     for line in lines[:HEAD_ROWS]:
         columns.update(dict.fromkeys(_keys(path, line)))
-    return Layout(path, "json", tuple(columns))
+        inner.update(dict.fromkeys(_inner_paths(line)))
+    return Layout(path, "json", tuple(columns), inner=tuple(inner))
 
 
 def why_no_heading(layout: Layout) -> LogError:
@@ -278,7 +291,7 @@ def _likely_names(rows: Sequence[Sequence[str]]) -> list[str]:
         if (
             not {"timestamp", "timestamp_ms"} & set(names)
             and any(fields)
-            and all(map(_like_a_time, filter(None, fields)))
+            and all(map(like_a_time, filter(None, fields)))
         ):
             names.append("timestamp_ms" if all(map(MILLISECONDS.fullmatch, fields)) else "timestamp")
         elif all(field.startswith("[") for field in fields) and DAY not in names:
@@ -294,9 +307,12 @@ def _likely_names(rows: Sequence[Sequence[str]]) -> list[str]:
     return names
 
 
-def _like_a_time(field: str) -> bool:
-    """Return whether a text is a date, or a number of s, ms, us or ns since 1970 that is of one of these years."""
-    if len(field) > MAX_TEXT:
+def like_a_time(value: Any) -> bool:
+    """Return whether a value is a date, or a number of s, ms, us or ns since 1970 that is of one of these years."""
+    if isinstance(value, date):
+        return True
+    field = str(value)
+    if isinstance(value, bool) or len(field) > MAX_TEXT:
         return False
     if DATE.fullmatch(field) or any(one.fullmatch(field.strip()) for one in DATE_TEXTS[AUTO]):
         return True
@@ -334,6 +350,33 @@ def _keys(path: Path, line: str) -> Collection[str]:
     return keys
 
 
+def _of_columns(path: Path, lines: Sequence[str]) -> str | None:
+    """Return the refusal of one object that holds whole columns, as pandas writes them; None for any other file."""
+    full = [line for line in lines if line.strip()]
+    try:
+        held = list(json.loads(full[0]).values()) if len(full) == 1 else []
+    except (ValueError, RecursionError, AttributeError):
+        return None
+    if len(held) < 2 or not all(isinstance(one, list | dict) and len(one) == len(held[0]) > 0 for one in held):
+        return None
+    if any(isinstance(one, dict) and one.keys() != held[0].keys() for one in held if isinstance(held[0], dict)):
+        return None
+    return (
+        f"{path} is one JSON object that holds columns, not a message a line; write its rows a line each: "
+        "jq -c '. as $all | (first(.[]) | keys[]) as $row | $all | map_values(.[$row])' "
+        f"{path.name} > {path.stem}.jsonl"
+    )
+
+
+def _inner_paths(line: str) -> Collection[str]:
+    """Return the paths of the fields within objects of a JSON object; none for a line that is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return ()
+    return inner_paths(row) if isinstance(row, dict) else ()
+
+
 def needs_pyarrow(path: Path) -> LogError:
     """Return the refusal of a file that only pyarrow reads."""
     return LogError(f'reading {path} needs pyarrow: pip install "rankstream[train]"')
@@ -347,7 +390,8 @@ def layout_of(path: Path, delimiter: str | None = None, names: Sequence[str] | N
     if kind == "json":
         return json_layout(path)
     try:
-        from rankstream.events.readers.columns import parquet_columns
+        from rankstream.events.readers.columns import parquet_columns, parquet_paths
     except ImportError as exc:
         raise needs_pyarrow(path) from exc
-    return Layout(path, "parquet", parquet_columns(path))
+    columns = parquet_columns(path)
+    return Layout(path, "parquet", columns, inner=parquet_paths(path))

@@ -3,7 +3,6 @@
 A time that is not found here is looked at once more there, which names what is wrong with it.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rankstream.events.readers.clocks import JoinedTime, part_text
 from rankstream.events.readers.dates import (
     AUTO,
     BLANKS,
@@ -60,30 +58,6 @@ def times_of_column(column: Column, unit: str, dates: str = AUTO) -> tuple[Ints,
     if pa.types.is_floating(kind):
         return _of_floats(column, unit, found)
     return np.zeros(len(column), np.int64), np.zeros(len(column), np.bool_)
-
-
-def with_whole_times(batch: Any, parts: JoinedTime, columns: Sequence[str]) -> Any:
-    """Return these columns of a batch, with whole times in the first one of their parts, as ``JoinedTime.joined``."""
-    texts = [_part_texts(batch.column(name)) for name in parts.columns]
-    whole = texts[0]
-    for name, text, between in zip(parts.columns[1:], texts[1:], parts.between, strict=True):
-        if name in parts.two_digits:
-            text = pc.if_else(pc.equal(text, ""), text, pc.utf8_lpad(text, 2, "0"))
-        whole = pc.binary_join_element_wise(whole, text, between)
-    whole = pc.utf8_trim(whole, characters=parts.ends)
-    given = [whole if name == parts.first else batch.column(name) for name in columns]
-    return pa.RecordBatch.from_arrays(given, list(columns))
-
-
-def _part_texts(column: Column) -> Column:
-    """Return parts of times as texts, empty for null."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_floating(column.type):
-        column = pa.array([part_text(value) for value in column.to_pylist()], pa.string())
-    if pa.types.is_timestamp(column.type):
-        column = as_values(column)
-    return pc.fill_null(column.cast(pa.string()), "")
 
 
 def sample_of(column: Column) -> list[Any]:

@@ -10,6 +10,7 @@ from rankstream.events.guess import SYNONYMS, fitting, plain_name
 from rankstream.events.open import LogOptions, open_log
 from rankstream.events.registry import read_log
 from tests.builders.actions import MORNING_MS
+from tests.builders.logs import write_log
 
 ROW = {"user_id": "u1", "item_id": "i1", "action": "view", "timestamp_ms": MORNING_MS}
 
@@ -66,8 +67,8 @@ def test_the_wires_own_names_need_no_guess_and_are_preferred(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "one", "two"),
-    [("user_id", "customer", "client_id"), ("item_id", "sku", "product_id"), ("action", "event", "type"),
-     ("timestamp_ms", "date", "time")],
+    [("user_id", "customer", "client_id"), ("item_id", "sku", "product_id"), ("action", "event", "activity"),
+     ("timestamp_ms", "date", "time"), ("timestamp_ms", "created_at", "date"), ("timestamp_ms", "click_ts", "buy_ts")],
 )  # fmt: skip
 def test_where_two_fit_neither_is_taken_and_map_decides(field, one, two, tmp_path):
     path = log_of(tmp_path, {field: one}, **{two: ROW[field]})
@@ -123,6 +124,48 @@ def test_an_id_counts_more_than_what_the_item_is_called(tmp_path):
 def test_a_time_of_the_row_counts_more_than_those_of_other_deeds(tmp_path):
     path = log_of(tmp_path, {"timestamp_ms": "timestamp"}, review_date="2020-01-01", post_time=5)
     assert read_log(open_log(path)).times_ms.tolist() == [MORNING_MS]
+
+
+def test_what_is_called_an_event_counts_more_than_its_type(tmp_path):
+    path = log_of(tmp_path, {"action": "event"}, type="track")
+    assert read_log(open_log(path)).vocabulary.actions == ("view",)
+
+
+@pytest.mark.parametrize(
+    ("deed", "record"),
+    [
+        ("click_timestamp", "date_added"),
+        ("viewed_at", "created_at"),
+        ("order_date", "created_at_ms"),
+        ("played_at", "start_time"),
+    ],
+)
+def test_what_a_user_did_is_the_time_rather_than_when_a_record_was_made(deed, record, tmp_path):
+    for names in ([deed, record], [record, deed]):
+        rows = [ROW | {deed: "2023-11-14 22:13:20", record: "2019-01-01 01:00:00"}] * 2
+        rows = [{name: row[name] for name in ("user_id", "item_id", "action", *names)} for row in rows]
+        log = open_log(write_log(tmp_path / "log.csv", rows))
+        assert read_log(log).times_ms.tolist() == [1_700_000_000_000] * 2
+        assert f"timestamp_ms is {deed}; --map says otherwise" in log.notes[0]
+
+
+@pytest.mark.parametrize("deed", ["2023-11-14", ""])
+def test_a_day_alone_or_now_and_then_nothing_decides_nothing(deed, tmp_path):
+    rows = [{"user_id": 1, "item_id": 2, "action": "buy", "order_date": at, "created_at": MORNING_MS + 10**9}
+            for at in ("2023-11-14", deed)]  # fmt: skip
+    with pytest.raises(LogError, match="several columns that may hold timestamp_ms, order_date and created_at"):
+        open_log(write_log(tmp_path / "log.csv", rows))
+
+
+@pytest.mark.parametrize("of_whom", ["item_id", "user_id"])
+def test_a_time_that_is_always_the_same_of_an_item_or_a_user_is_theirs(of_whom, tmp_path):
+    rows = [{"user_id": n // 2, "item_id": n // 2, "action": "view", "time": MORNING_MS + n, "date": MORNING_MS}
+            for n in range(20)]  # fmt: skip
+    rows = [row | {"date": MORNING_MS - 10**9 * (row[of_whom] + 1)} for row in rows]
+    log = open_log(write_log(tmp_path / "log.csv", rows))
+    assert read_log(log).times_ms.tolist() == [row["time"] for row in rows]
+    with pytest.raises(LogError, match="several columns that may hold timestamp_ms, time and date"):
+        open_log(write_log(tmp_path / "log.csv", rows[:9]))
 
 
 def test_neither_price_nor_quantity_is_guessed_to_be_the_value(tmp_path):

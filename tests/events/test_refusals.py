@@ -46,7 +46,7 @@ def test_a_missing_column_is_named_with_those_that_are_there(name: str, tmp_path
 
 
 def test_all_columns_that_are_missing_are_named_at_once(tmp_path: Path):
-    words = refusal(write_log(tmp_path / "log.csv", [{"user_id": 1, "thing": 2, "seen": MORNING_MS}]))
+    words = refusal(write_log(tmp_path / "log.csv", [{"user_id": 1, "thing": 2, "seen": 5}]))
     assert (
         "has no column item_id, action, timestamp_ms; it has user_id, thing, seen; name others with --map item" in words
     )
@@ -67,13 +67,32 @@ def test_a_log_without_times_is_told_that_it_needs_some(tmp_path: Path):
         ),
         (
             '{"type":"view","actor":{"id":7}}',
-            "and actor hold more: write the one that is meant on top, as by jq -c '. + {",
+            "actor hold more: name the field that is meant, as by --map user_id=actor.id",
         ),
+        ('{"ts":1,"data":{"user_id":1,"sku":2}}', "deeper: --map user_id=data.user_id --map item_id=data.sku"),
+        ('{"ts":1,"payload":"{\\"user_id\\":7}"}', "bring that on top: jq -c '.payload | fromjson'"),
+        ('{"ts":1,"user_id":{"$oid":"5f"},"item_id":3}', "name what is meant of it: --map 'user_id=user_id.$oid'"),
     ],
 )
 def test_lines_whose_fields_lie_deeper_are_told_how_to_bring_them_on_top(line: str, words: str, tmp_path: Path):
     (tmp_path / "log.jsonl").write_text(f"{line}\n" * 3)
     assert words in refusal(tmp_path / "log.jsonl", constants={"action": "view"}, columns={"timestamp_ms": "ts"})
+
+
+@pytest.mark.parametrize(("names", "words"), [
+    (["at"], "--map timestamp_ms=at"),
+    (["at", "stored"], "--map timestamp_ms=COLUMN; at and stored hold times"),
+])  # fmt: skip
+def test_columns_that_hold_times_by_their_values_are_named(names: list[str], words: str, tmp_path: Path):
+    row = {"user_id": 1, "item_id": 20231114, "action": "buy", **dict.fromkeys(names, "2023-11-14 22:13")}
+    assert refusal(write_log(tmp_path / "log.csv", [row])).endswith(words)
+
+
+def test_a_public_log_that_a_file_is_not_is_named_with_few_of_its_columns(tmp_path: Path):
+    row = {f"{'long' * 50}{at}": 1 for at in range(60)}
+    words = refusal(write_log(tmp_path / "log.csv", [row]), kind="movielens")
+    assert words.endswith("... and 40 more")
+    assert len(words) < 2_000
 
 
 def test_a_mapped_column_that_is_not_there(tmp_path: Path):

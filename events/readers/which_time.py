@@ -1,0 +1,93 @@
+"""Which of several columns that may hold the time of an action does, by what the first rows hold, then by their names.
+
+::
+
+    event_date 20231114, event_timestamp 1700000000000000    the one with the time of day, of two of one day
+    release_date, seen_at                                    not what is always the same of an item, or of a user
+    date_added, click_timestamp                              what users do, rather than when a record was made
+
+Where none of it tells, all are returned, and it is asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from rankstream.events.arrivals import LogError
+from rankstream.events.guess import is_of_a_deed, is_of_a_record
+from rankstream.events.readers.clocks import is_day
+from rankstream.events.readers.dates import BLANKS, DAY_MS
+from rankstream.events.readers.times import DAY_DIGITS, time_ms, told_unit
+
+DAY_LENGTH = 8  # of 20231114
+REPEATS = 8  # rows of an item that came before, from which on it tells something that its time was the same each time
+NOTHING = (None, "")
+
+
+def fuller(fits: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return which of two columns has the time of day, where the other holds nothing but its day; None if not so."""
+    if len(fits) != 2:
+        return None
+    values = {name: [row.get(name) for row in rows] for name in fits}
+    for days, times in (fits, fits[::-1]):
+        try:
+            told = told_unit({times: values[times]}, times)
+            whole = [time_ms(value, told.unit, times, told.dates) for value in values[times]]
+            begin = [_day_ms(value) for value in values[days]]
+        except (LogError, ValueError):
+            continue
+        apart = [abs(at_ms - day_ms) for at_ms, day_ms in zip(whole, begin, strict=True)]
+        if apart and max(apart) < 2 * DAY_MS and any(at_ms % DAY_MS for at_ms in whole):  # days are of some zone
+            return times
+    return None
+
+
+def of_the_action(fits: Sequence[str], rows: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> list[str]:
+    """Return those of the columns of times that may be an action's; ``ids`` are the columns of items and of users."""
+    left = [name for name in fits if not any(_belongs_to(name, of_whom, rows) for of_whom in ids)] or list(fits)
+    deeds = [name for name in left if is_of_a_deed(name)]
+    records = [name for name in left if is_of_a_record(name)]
+    if len(deeds) != 1 or len(deeds) + len(records) < len(left):
+        return left
+    filled = all(row.get(deeds[0]) not in NOTHING for row in rows)
+    coarser = all(map(_is_day_alone, _values(deeds[0], rows))) and not all(
+        _is_day_alone(value) for name in records for value in _values(name, rows)
+    )
+    return deeds if filled and not coarser else left
+
+
+def _belongs_to(name: str, of_whom: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a time is the same in all rows of one item (or user), often enough to be no chance."""
+    first: dict[str, Any] = {}
+    repeats = 0
+    for row in rows:
+        if (who := row.get(of_whom)) in NOTHING:
+            continue
+        if str(who) not in first:
+            first[str(who)] = row.get(name)
+        elif first[str(who)] != row.get(name):
+            return False
+        else:
+            repeats += 1
+    return repeats >= REPEATS and len(set(map(str, first.values()))) > 1
+
+
+def _values(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    return [row[name] for row in rows if row.get(name) not in NOTHING]
+
+
+def _is_day_alone(value: Any) -> bool:
+    if isinstance(value, date):
+        return not isinstance(value, datetime)
+    return isinstance(value, str) and is_day(value.strip(BLANKS))
+
+
+def _day_ms(value: Any) -> int:
+    """Return when a day alone begins. Raises ``ValueError`` for anything else."""
+    text = str(value).strip(BLANKS)
+    if len(text) == DAY_LENGTH and text.isdigit():
+        return int(datetime.strptime(text, DAY_DIGITS[DAY_LENGTH]).replace(tzinfo=UTC).timestamp()) * 1000
+    if not is_day(text):
+        raise ValueError(f"{text} is more than a day, or none")
+    told = told_unit({"day": [text]}, "day")
+    return time_ms(text, told.unit, dates=told.dates)
