@@ -16,6 +16,7 @@ from rankstream.events.guess import fitting
 from rankstream.events.impressions import Impressions, grouped
 from rankstream.events.log_kind import WIRE_FORMAT
 from rankstream.events.readers.json_lines import BATCH_ROWS, NEEDED, TOO_EARLY, Reading
+from rankstream.events.readers.nested import a_row_each
 from rankstream.events.readers.rows import Row, Shape
 from rankstream.events.readers.text import Layout
 from rankstream.events.skipped import Skipped
@@ -273,7 +274,7 @@ def _of_a_list(file: LogFile) -> str:
         first = value[0] if isinstance(value, list) and value else None
         if isinstance(first, dict) and ("item_id" in first or fitting(first, ["item_id"])):
             path = file.path
-            each = f"jq -c '. as $row | .{name}[] | $row + .' {path.name} > {path.stem}-rows.jsonl"
+            each = f"{a_row_each(name)} {path.name} > {path.stem}-rows.jsonl"
             return f"; {name} holds a list of {', '.join(first)}: write a row each, as with {each}"
     return ""
 

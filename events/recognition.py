@@ -26,12 +26,12 @@ from rankstream.events.readers.dumped import OF_LISTS, OTHER, USER_ACTIONS, Acti
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED, JsonReader
 from rankstream.events.readers.nested import DOT, paths_of
 from rankstream.events.readers.plain import PlainReader
-from rankstream.events.readers.rows import NOTHING, Shape, json_row, listed, rows_of
+from rankstream.events.readers.rows import NOTHING, Shape, json_row, rows_of
 from rankstream.events.readers.shown_lists import ListReader
 from rankstream.events.readers.text import Layout, check_names, layout_of, like_a_time, needs_pyarrow, why_no_heading
 from rankstream.events.readers.times import TIMES
 from rankstream.events.readers.which_time import fuller, of_the_action
-from rankstream.events.skipped import shown
+from rankstream.events.skipped import listed, shown
 from rankstream.features.actions import Vocabulary
 
 FIRST_ROWS = 100  # that tell which of several columns holds a field

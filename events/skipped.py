@@ -18,6 +18,7 @@ from rankstream.events.action_event import Rejected
 
 MAX_KINDS = 100  # a bound for what none should reach
 OTHER = "other: more kinds of reasons than are counted apart"
+MANY = 20  # columns named in a sentence
 SHOWN_VALUE = 60  # characters
 SHOWN_REASONS = 3  # in a sentence
 
@@ -120,6 +121,13 @@ def shown(raw: object) -> str:
     """Return a value as it came, of a bounded length."""
     text = repr(raw)
     return text if len(text) <= SHOWN_VALUE else f"{text[:SHOWN_VALUE]}..."
+
+
+def listed(names: list[str]) -> str:
+    """Return names of columns in words, of a bounded length."""
+    names = [name if len(name) <= SHOWN_VALUE else f"{name[:SHOWN_VALUE]}..." for name in names]  # a first row of prose
+    some = ", ".join(names[:MANY]) or "none"
+    return f"{some} and {len(names) - MANY} more" if len(names) > MANY else some
 
 
 def _count(kinds: dict[str, Kind], name: str, example: str, where: Where | None, count: int) -> None:

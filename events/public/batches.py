@@ -115,6 +115,8 @@ def _cast(batch: Batch, name: str, kind: str) -> Column:
     try:
         if pa.types.is_string(column.type):
             column = pa.compute.if_else(pa.compute.equal(column, ""), None, column)
+            if not pa.compute.any(pa.compute.match_substring(column, ".")).as_py():  # 3,5 stars of a spreadsheet
+                column = pa.compute.replace_substring(column, ",", ".")
         column = column.cast(kind)
         if kind == "int64" and column.null_count:
             raise LogError(f"column {name} has rows without a number; take them out")

@@ -17,7 +17,7 @@ from rankstream.events.action_event import MAX_AHEAD_MS, MIN_TIME_MS
 from rankstream.events.arrivals import Arrivals, Ints, Values, concatenated, pack_columns
 from rankstream.events.column import Numbers, TextKeys, Texts
 from rankstream.events.readers.json_lines import FIELDS, INFINITE, UNKNOWN_SURFACE, Reading
-from rankstream.events.readers.rows import MAX_WHOLE_FLOAT, Row, Shape
+from rankstream.events.readers.rows import MAX_WHOLE_FLOAT, NEVER_NOTHING, Row, Shape
 from rankstream.events.readers.time_columns import as_values, times_of_column
 from rankstream.events.skipped import shown
 from rankstream.features.ids import HASHED, MAX_ID_BYTES, Id, Keys, id_key
@@ -99,7 +99,10 @@ def given_column(batch: Batch, shape: Shape, name: str) -> Column | None:
     if name in shape.constants:
         return pa.array([shape.constants[name]] * batch.num_rows, pa.string())
     at = batch.schema.get_field_index(shape.column(name))
-    return None if at < 0 else batch.column(at)
+    column = None if at < 0 else batch.column(at)
+    if column is not None and shape.nothing and name in NEVER_NOTHING and pa.types.is_integer(column.type):
+        return column.cast(pa.string())
+    return column
 
 
 def _without(column: Column | None, shape: Shape) -> Column | None:
@@ -108,10 +111,14 @@ def _without(column: Column | None, shape: Shape) -> Column | None:
         return column
     names = column.dictionary if pa.types.is_dictionary(column.type) else column
     nothing = pa.array(sorted(shape.nothing), names.type)
-    if not pc.any(pc.is_in(names, value_set=nothing)).as_py():
+    if not pc.any(_is_nothing(names, nothing)).as_py():
         return column
     column = plain(column)
-    return pc.if_else(pc.is_in(column, value_set=nothing), None, column)
+    return pc.if_else(_is_nothing(column, nothing), None, column)
+
+
+def _is_nothing(texts: Column, nothing: Column) -> Column:
+    return pc.or_(pc.is_in(texts, value_set=nothing), pc.fill_null(pc.utf8_is_space(texts), False))
 
 
 def is_text(kind: Any) -> bool:

@@ -30,7 +30,7 @@ from rankstream.events.readers.id_columns import with_plain_ids
 from rankstream.events.readers.json_lines import BATCH_ROWS, Reading, problem
 from rankstream.events.readers.made_columns import MadeColumns, struct_paths
 from rankstream.events.readers.rows import PROBLEM, RAGGED, Row, Shape, rows_of
-from rankstream.events.readers.text import SUBSTITUTE, Layout
+from rankstream.events.readers.text import MAGIC_BYTES, SUBSTITUTE, Layout, what_else
 from rankstream.events.readers.unpacked import NOT_WHOLE, open_bytes, why_not_utf8
 from rankstream.events.skipped import Skipped, shown
 from rankstream.features.actions import Vocabulary
@@ -244,6 +244,10 @@ def parquet_columns(path: Path) -> tuple[str, ...]:
     try:
         return tuple(parquet.read_schema(path).names)
     except UNREADABLE_TABLE as exc:
+        with path.open("rb") as file:
+            begin = file.read(MAGIC_BYTES)
+        if not begin.startswith(b"PAR1") and (other := what_else(path, begin)) is not None:
+            raise LogError(f"{path} is no Parquet by what it holds, but {other}") from exc
         raise LogError(f"{path} can't be read as Parquet: {' '.join(str(exc).split())}; give a whole file") from exc
 
 

@@ -57,6 +57,8 @@ def named_fields(names: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[s
         return None
     extra = tuple(f"field {at + 1}" for at in range(len(names), width))
     behind = (*names, *extra)
+    if not any(any(row[len(names) :]) for row in rows):
+        return behind  # a delimiter at the end of each row
     before = ("", *names) if width == len(names) + 1 and _number_the_rows(rows, width) else None
     fit = [one for one in (behind, before) if one is not None and _times_are_times(one, rows)]
     return fit[0] if len(fit) == 1 else None

@@ -325,7 +325,13 @@ def _decode_block(lines: bytes, positions: bool) -> Sequence[LoggedAction] | Non
         events = _decode_listed(lines) if positions else _decode_lines(lines)
     except UNREADABLE:
         return None
-    return None if _some_too_deep(lines) else events
+    return None if _some_too_deep(lines) or len(events) != _line_count(lines, len(events)) else events
+
+
+def _line_count(lines: bytes, expected: int) -> int:
+    """Return how many lines are not empty: msgspec takes several objects on one for as many lines."""
+    count = lines.count(b"\n") + (not lines.endswith(b"\n"))
+    return count if count == expected else sum(bool(line.strip()) for line in lines.split(b"\n"))
 
 
 def _some_too_deep(lines: bytes) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rankstream.events.guess import fitting
+from rankstream.events.skipped import listed
 
 DOT = "."  # between the names on the way to a field
 MAX_DEEP = 4  # names of such a way
@@ -55,16 +56,21 @@ def nested(row: Mapping[str, Any], name: str, others: Sequence[str] = ()) -> str
     if any(name in row[key][0] or fitting(row[key][0], [name]) for key in lists):
         return ""  # the file's own refusal says how to make a row of each
     if lists and name not in fits:
-        return f"; {lists[0]} holds rows of its own, so write each as one: jq -c '. as $row | .{lists[0]}[] | $row + .'"
+        return f"; {lists[0]} holds rows of its own, so write each as one: {a_row_each(lists[0])}"
     if name in fits:
         return f"; it may lie deeper: {' '.join(f'--map {field}={path}' for field, path in fits.items())}"
     texts = [key for key, held in row.items() if isinstance(held, str) and held.startswith("{") and held.endswith("}")]
     if texts:
         return f"; the text {texts[0]} holds an object of its own, so bring that on top: jq -c '.{texts[0]} | fromjson'"
     if not inner:
-        return ""
+        return f"; it has {listed(list(row))}: name one with --map {name}=COLUMN" if row else ""
     within = dict.fromkeys(path.partition(DOT)[0] for path in inner)
     return f"; {', '.join(within)} hold more: name the field that is meant, as by --map {name}={inner[0]}"
+
+
+def a_row_each(name: str) -> str:
+    """Return the command that makes a row of each element of a list."""
+    return f"jq -c '. as $row | .{name}[] | ($row | del(.{name})) + .'"
 
 
 def of_an_object(name: str, column: str, value: Any) -> str:

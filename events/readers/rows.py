@@ -30,6 +30,7 @@ from rankstream.events.guess import rating_column
 from rankstream.events.readers.clocks import JoinedTime
 from rankstream.events.readers.dates import AUTO
 from rankstream.events.readers.nested import lifted
+from rankstream.events.readers.not_json import remedy
 from rankstream.events.readers.numbers import amount
 from rankstream.events.readers.text import (
     Layout,
@@ -40,7 +41,7 @@ from rankstream.events.readers.text import (
 )
 from rankstream.events.readers.times import TIMES, time_ms
 from rankstream.events.readers.unpacked import NOT_WHOLE, not_utf8, open_bytes, why_not_utf8
-from rankstream.events.skipped import SHOWN_VALUE, shown
+from rankstream.events.skipped import listed, shown
 from rankstream.features.decoding import TOO_DEEP, UNREADABLE, is_too_deep
 
 Row = dict[str, Any]
@@ -48,16 +49,15 @@ STDIN = Path("-")
 BATCH = 1_000  # rows of a Parquet file read at once: as many as the unit of times is told from
 IDS = ("user_id", "item_id", "list_id", "collection_id")
 # What programs write into tables where there is nothing: PostgreSQL's COPY and MySQL \N, others NULL, R and pandas NA
-# and nan, a browser undefined. As the id of a user it would be the one user who did half of the log.
+# and nan, a browser undefined, a web server -, Weka ?. As a user's id it would be the one user who did half of the log.
 NOTHING = frozenset((
-    r"\N", "NULL", "null", "(null)", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NaT", "None", "undefined",
-    "(not set)",
+    r"\N", "NULL", "null", "Null", "(null)", "<null>", "[null]", "nil", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN",
+    "nan", "NaT", "None", "none", "NONE", "(none)", "undefined", "(not set)", "(blank)", "-", "--", "?",
 ))  # fmt: skip
 DIFFERENT = ("user_id", "item_id", "timestamp_ms")  # fields of which all rows can't have one value
 NEVER_NOTHING = ("action", "surface")  # fields that are names, which may be any
 MAX_WHOLE_FLOAT = 2**53  # from here on, a float may stand for several whole numbers
 COLUMN = "COLUMN"  # stands for a name in a sentence
-MANY = 20  # columns named in a sentence
 PROBLEM = "\0"  # the name under which an unreadable row holds the reason; no column is called so
 RAGGED = "the row has more or fewer fields than the heading"
 
@@ -176,10 +176,11 @@ def json_row(line: bytes) -> Row:
     try:
         row = _decode(line)
     except UNREADABLE as exc:
-        return {PROBLEM: f"not JSON: {exc}: {shown(line.decode(errors='replace'))}"}
+        return {PROBLEM: f"not JSON: {exc}: {shown(line.decode(errors='replace'))}{remedy(line)}"}
     if isinstance(row, dict) and PROBLEM in row:
         return {PROBLEM: "not a JSON object of named fields: a name is the character NUL"}
-    return row if isinstance(row, dict) else {PROBLEM: f"not a JSON object: {shown(row)}"}
+    of_list = "; write the values of such lists as columns: jq -r '@csv'" if isinstance(row, list) else ""
+    return row if isinstance(row, dict) else {PROBLEM: f"not a JSON object: {shown(row)}{of_list}"}
 
 
 @dataclass(frozen=True)
@@ -221,8 +222,8 @@ class Shape:
         missing = [name for name in named if name not in self.constants and self.column(name) not in columns]
         if missing:
             lacks = ", ".join(map(self.column, missing))
-            remedy = _remedy(missing, columns, perhaps or {}, times)
-            raise LogError(f"{path} has no column {lacks}; it has {listed(list(columns))}; {remedy}")
+            how = _remedy(missing, columns, perhaps or {}, times)
+            raise LogError(f"{path} has no column {lacks}; it has {listed(list(columns))}; {how}")
 
     def apply(self, row: Row, fields: Collection[str]) -> Row:
         """Pick the fields from a row; empty ones are left out. Raises ``ValueError``."""
@@ -237,6 +238,9 @@ class Shape:
         if self.nothing and isinstance(value := shaped.get("value"), str) and "," in value:
             with suppress(ValueError):  # what it is instead is said where it is refused
                 shaped["value"] = amount(value)
+        for name in NEVER_NOTHING:
+            if self.nothing and type(shaped.get(name)) is int:  # tables have numbers for the names of actions, too
+                shaped[name] = str(shaped[name])
         for name in TIMES:
             if name in shaped:
                 shaped[name] = time_ms(shaped[name], self.unit_of(name), self.column(name), self.dates)
@@ -245,7 +249,9 @@ class Shape:
     def _is_missing(self, name: str, value: Any) -> bool:
         if value is None or value == "" or (isinstance(value, float) and isnan(value)):  # NaN: missing, in tables
             return True
-        return isinstance(value, str) and value in self.nothing and name not in (*self.constants, *NEVER_NOTHING)
+        if not self.nothing or not isinstance(value, str) or name in (*self.constants, *NEVER_NOTHING):
+            return False
+        return value in self.nothing or value.isspace()
 
 
 def _remedy(missing: Sequence[str], columns: Collection[str], perhaps: Mapping[str, str], times: Sequence[str]) -> str:
@@ -290,10 +296,3 @@ def plain_id(value: Any, name: str) -> Any:
         with suppress(UnicodeDecodeError):
             return value.decode()
     return value
-
-
-def listed(names: list[str]) -> str:
-    """Return names of columns in words, of a bounded length."""
-    names = [name if len(name) <= SHOWN_VALUE else f"{name[:SHOWN_VALUE]}..." for name in names]  # a first row of prose
-    shown = ", ".join(names[:MANY]) or "none"
-    return f"{shown} and {len(names) - MANY} more" if len(names) > MANY else shown

@@ -70,6 +70,7 @@ MILLISECONDS = re.compile(r"\d{13}")  # since 1970
 DATE = re.compile(r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ].*)?")
 
 
+MAGIC_BYTES = max(map(len, OTHER_FILES))
 DAY, ZONE = "day", "zone"  # of a web server's time, which has a space in it: [10/Oct/2000:13:55:36 -0700]
 FIRST_YEARS_S, LAST_YEARS_S = 631_152_000, 2_208_988_800  # 1990 to 2039: times of a log that is shown to us
 
@@ -114,6 +115,7 @@ def text_layout(path: Path, delimiter: str | None = None, names: Sequence[str] |
     Raises ``LogError``.
     """
     head = _head(path)
+    _check_no_json(path, head)
     above = lines_above(head, DELIMITERS if delimiter is None else (delimiter,))
     passed = head.splitlines(keepends=True)[:above]
     told = next(filter(None, map(told_delimiter, passed)), None)
@@ -142,6 +144,19 @@ def text_layout(path: Path, delimiter: str | None = None, names: Sequence[str] |
         notes = (*notes, f"{path}: spaces around its fields are taken for no part of them")
     skip = rows.index(list(full[0])) + 1 if heading else 0
     return Layout(path, "text", columns, chosen, skip, quoted, tuple(data), above=above, padded=padded, notes=notes)
+
+
+def _check_no_json(path: Path, head: str) -> None:
+    """Raise ``LogError`` for text whose first line is an object of JSON, or ends with one."""
+    line = next(filter(None, map(str.strip, head.splitlines())), "")
+    if not line.endswith("}") or '{"' not in line:
+        return
+    if line.startswith("{"):
+        raise LogError(f"{path} holds JSON lines; let its name end with .jsonl")
+    raise LogError(
+        f"{path} holds an object of JSON behind other columns; leave those out: "
+        f"sed 's/^[^{{]*//' {path.name} > {path.stem}.jsonl"
+    )
 
 
 def _of_lines_above(path: Path, passed: Sequence[str]) -> tuple[str, ...]:
@@ -220,15 +235,20 @@ def _head(path: Path) -> str:
                 block = block[: block.rfind(b"\n") + 1] or block + file.readline(MAX_LINE)
     except NOT_WHOLE as exc:
         raise LogError(f"{path} can't be read ({exc}); give a whole file") from exc
-    for magic, name in OTHER_FILES.items():
-        if block.startswith(magic):
-            raise LogError(f"{path} is no text by what it holds, but {name.format(name=path.name)}")
+    if other := what_else(path, block):
+        raise LogError(f"{path} is no text by what it holds, but {other}")
     if b"\0" in block:
         raise LogError(
             f"{path} is no text: it has NUL bytes, the first is byte {block.index(0):,}; if it is UTF-16, convert it: "
             f"iconv -f UTF-16LE -t UTF-8 {path.name} > utf8-{path.name}"
         )
     return block.decode(errors="surrogateescape")
+
+
+def what_else(path: Path, block: bytes) -> str | None:
+    """Return what a file is by its first bytes, and what to do; None if that is not known."""
+    found = (name for magic, name in OTHER_FILES.items() if block.startswith(magic))
+    return next((name.format(name=path.name) for name in found), None)
 
 
 def split_rows(lines: Iterable[str], delimiter: str, quoted: bool) -> Iterator[list[str]]:
@@ -251,12 +271,22 @@ def _split(head: str, given: str | None) -> tuple[str, bool, list[list[str]]]:
             if not best or score > best[0]:
                 best = (score, delimiter, quoted, rows)
     (several, *_), delimiter, quoted, rows = best
+    if quoted and any(_swallows(row, delimiter) for row in rows):
+        unquoted = _first_rows(head, delimiter, quoted=False)
+        if common_width(unquoted) == len(rows[0]):
+            quoted, rows = False, unquoted
     if given is None and not several and (spaced := _between_spaces(head)):
         return " ", True, spaced
     if several and len(delimiter) == 1 and all(field.startswith(" ") for row in rows for field in row[1:]):
         delimiter, quoted = f"{delimiter} ", False  # "u1, i1, view": the space is no part of an id
         rows = _first_rows(head, delimiter, quoted)
     return (delimiter if several or given else ","), quoted, rows
+
+
+def _swallows(row: Sequence[str], delimiter: str) -> bool:
+    """Return whether a field in quotes holds whole rows, as where a quote is a letter that is never closed."""
+    lines = (line for field in row if "\n" in field for line in field.split("\n")[1:-1])
+    return any(len(line.split(delimiter)) == len(row) for line in lines)
 
 
 def _between_spaces(head: str) -> list[list[str]]:

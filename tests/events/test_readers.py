@@ -21,7 +21,7 @@ from rankstream.events.skipped import Skipped
 from rankstream.features.actions import Vocabulary
 from rankstream.streams.records import recorded_actions
 from tests.builders.actions import MORNING_MS, VOCABULARY, MixingSessions, SomeLiveRanker, a_pipeline, records_of
-from tests.builders.logs import reasons, rows_of, same, some_events, whole, write_log
+from tests.builders.logs import read, reasons, rows_of, same, some_events, whole, write_log
 
 NOW_MS = MORNING_MS + 10**10
 KINDS = ("log.parquet", "log.csv", "log.tsv", "log.jsonl")
@@ -274,3 +274,11 @@ def test_lines_may_be_packed_and_the_checksum_is_the_files(tmp_path: Path):
     log = open_log(tmp_path / "log.jsonl.gz")
     assert same(whole(log), decoded(events))
     assert log.checksum() != open_log(plain).checksum() == open_log(plain).checksum()
+
+
+@pytest.mark.parametrize("name", ["log.parquet", "log.csv"])
+def test_numbers_are_names_of_actions_in_tables(name, tmp_path):
+    rows = [{"user_id": 1, "item_id": n, "action": n, "timestamp_ms": MORNING_MS} for n in (1, 2, 4)]
+    log = read(write_log(tmp_path / name, rows))
+    assert log.vocabulary.actions == ("1", "2", "4")
+    assert log.actions.tolist() == [1, 2, 3]

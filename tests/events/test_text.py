@@ -427,3 +427,29 @@ def test_text_is_read_without_pyarrow_and_packed_by_zstandard_says_what_is_missi
     monkeypatch.delitem(sys.modules, "rankstream.events.readers.columns")
     assert same(whole(open_log(tmp_path / "log.csv")), wanted)
     assert 'needs pyarrow: pip install "rankstream[train]", or zstd -d' in refusal(tmp_path / "log.jsonl.zst")
+
+
+@pytest.mark.parametrize("nothing", ["-", "?", "nil", "none", "[null]", " ", "\t "])
+@pytest.mark.parametrize("quoted", ["", '"'])
+def test_what_stands_for_nothing_is_no_id(nothing, quoted, tmp_path):
+    rows = [("u1", "i1", "view", MORNING_MS), (f"{quoted}{nothing}{quoted}", "i2", "view", MORNING_MS)] * 2
+    (tmp_path / "log.csv").write_bytes(written([*rows, *[ROWS[0]] * 9]))
+    fast, plain = both_ways(tmp_path / "log.csv")
+    assert same(fast, plain)
+    assert set(fast.item_ids) == {"i1"}
+
+
+def test_a_quote_that_is_never_closed_swallows_no_rows(tmp_path):
+    heading = (*NAMES, "title")
+    rows = [(*row, title) for row, title in zip(ROWS * 3, ["a", '"b', "c", "d", 'e"', '"f'], strict=True)]
+    for delimiter in ",;\t":
+        (tmp_path / "log.txt").write_bytes(written(rows, delimiter, heading=heading))
+        fast, plain = both_ways(tmp_path / "log.txt")
+        assert same(fast, plain)
+        assert fast.user_ids == ["u1", "u2"] * 3
+
+
+def test_a_line_end_in_quotes_is_still_one(tmp_path):
+    rows = [(*ROWS[0], '"a\n1,2,3,4,5\nb"'), (*ROWS[1], '"x, y"')] * 3
+    (tmp_path / "log.csv").write_bytes(written(rows, heading=(*NAMES, "text")))
+    assert both_ways(tmp_path / "log.csv")[0].user_ids == ["u1", "u2"] * 3

@@ -186,3 +186,12 @@ def test_sequences_stand_in_the_order_of_their_positions(tmp_path):
     pq.write_table(pa.table({"sas_user": [1]}), tmp_path / "sequences.parquet")
     with pytest.raises(LogError, match="no column sas_item, position"):
         read_sequences(tmp_path)
+
+
+def test_ratings_may_have_a_comma_for_their_decimals(tmp_path):
+    (tmp_path / "ratings.csv").write_text("userId;movieId;rating;timestamp\n1;2;3,5;1112486027\n1;29;5,0;1112484676\n")
+    log = open_log(tmp_path / "ratings.csv")
+    assert log.kind == "movielens"
+    found = read_log(log)
+    names = [log.vocabulary.actions[code - 1] for code in found.actions]
+    assert dict(zip(found.item_ids.tolist(), names, strict=True)) == {2: "view", 29: "save"}
