@@ -36,6 +36,7 @@ from rankstream.events.recognition import Recognised, of_public, recognise
 __all__ = ["AS_IT_IS", "FileLog", "LogFile", "LogOptions", "open_log"]
 
 SHOWN = "impression"  # the action of the rows of a file of impressions
+OF_FLOATS = re.compile(r"[0-9]+[.]0")
 ROUNDED = re.compile(r"[0-9]([.,][0-9]+)?E[+][0-9]+")  # as spreadsheets write long numbers
 
 
@@ -140,7 +141,7 @@ def _in_told_unit(files: Sequence[LogFile], path: Path, options: LogOptions) -> 
 
 
 def _rounded_ids(files: Sequence[LogFile]) -> Iterator[str]:
-    """Yield which columns hold ids that a spreadsheet has rounded: many different ones are one then."""
+    """Yield which columns hold ids that a spreadsheet has rounded, so that many are one, or that pandas made floats."""
     for file in files:
         if file.layout.type != "text":
             continue
@@ -148,6 +149,12 @@ def _rounded_ids(files: Sequence[LogFile]) -> Iterator[str]:
         with closing(file.reader.rows()) as rows:
             head = list(islice(rows, SAMPLE_ROWS))
         for column in columns:
+            filled = [text for row in head if (text := str(row.get(column) or ""))]
+            if filled and all(map(OF_FLOATS.fullmatch, filled)):
+                yield (
+                    f"ids of column {column} are written as {filled[0]}, as pandas writes whole numbers beside gaps, "
+                    "and are read so; export them as whole numbers, or name them so in requests"
+                )
             rounded = [text for row in head if ROUNDED.fullmatch(text := str(row.get(column)))]
             if len(rounded) > len(head) / 2:
                 yield (

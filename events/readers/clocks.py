@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankstream.events.guess import plain_name
-from rankstream.events.readers.dates import AUTO, BLANKS, DATE_TEXTS, NotATimeError
+from rankstream.events.readers.dates import AUTO, BLANKS, DATE_ORDERS, DATE_TEXTS, NotATimeError
 from rankstream.events.readers.times import time_ms
 
 PLUS = "+"  # between the names of the columns
@@ -87,9 +87,9 @@ def named_parts(name: str, columns: Collection[str]) -> JoinedTime | None:
 
 
 def may_be_parts(columns: Collection[str]) -> bool:
-    """Return whether there are columns of a year, a month and a day by their names."""
+    """Return whether there are columns of a year, a month and a day, or of an hour, by their names."""
     names = set(map(plain_name, columns))
-    return all(names & of_part for of_part in OF_A_DATE)
+    return all(names & of_part for of_part in OF_A_DATE) or bool(names & OF_A_CLOCK[0])
 
 
 def told_parts(fits: Sequence[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> JoinedTime | None:
@@ -101,20 +101,25 @@ def told_parts(fits: Sequence[str], columns: Sequence[str], rows: Sequence[Mappi
         return next(
             (_joined_time((day,), (clock,)) for day, clock in (fits, fits[::-1]) if _both(day, clock, rows)), None
         )
+    if len(fits) > 1:
+        return None
     date = [[name for name in columns if plain_name(name) in names] for names in OF_A_DATE]
-    if any(len(found) != 1 for found in date) or len(fits) > 1:
-        return None
     if fits and not _are_clocks(fits[0], rows):
+        date = [list(fits)]  # a day, which an hour may belong to
+    elif any(len(found) != 1 for found in date):
         return None
-    clock = list(fits)
-    for names in () if fits else OF_A_CLOCK:
+    clock = list(fits) if len(date) > 1 else []
+    for names in () if clock else OF_A_CLOCK:
         found = [name for name in columns if plain_name(name) in names]
         if len(found) != 1:
             break
         clock += found
+    if len(date) == 1 and not (clock and _are_days(date[0][0], rows)):
+        return None
     told = _joined_time(tuple(found[0] for found in date), tuple(clock))
     wholes = [whole for row in rows if (whole := told.joined(row)[told.first])]
-    return told if wholes and all(map(_is_date, wholes)) else None
+    orders = DATE_ORDERS if len(date) == 1 else (AUTO,)
+    return told if wholes and all(_is_date(whole, orders) for whole in wholes) else None
 
 
 def _joined_time(date: tuple[str, ...], clock: tuple[str, ...]) -> JoinedTime:
@@ -125,8 +130,12 @@ def _joined_time(date: tuple[str, ...], clock: tuple[str, ...]) -> JoinedTime:
 
 def _both(day: str, clock: str, rows: Sequence[Mapping[str, Any]]) -> bool:
     """Return whether a column holds days alone, and another one times of day."""
-    days = [text for row in rows if (text := part_text(row.get(day)).strip(BLANKS))]
-    return bool(days) and all(map(is_day, days)) and _are_clocks(clock, rows)
+    return _are_days(day, rows) and _are_clocks(clock, rows)
+
+
+def _are_days(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    texts = [text for row in rows if (text := part_text(row.get(name)).strip(BLANKS))]
+    return bool(texts) and all(map(is_day, texts))
 
 
 def _are_clocks(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -140,9 +149,12 @@ def is_day(text: str) -> bool:
     return any(one is not None and not one["hour"] for one in found)
 
 
-def _is_date(text: str) -> bool:
-    """Return whether a text is a date that there is, with the year first."""
-    try:
-        return any(pattern.fullmatch(text) for pattern in DATE_TEXTS[AUTO]) and time_ms(text, "ms") >= 0
-    except NotATimeError:
-        return False
+def _is_date(text: str, orders: Sequence[str]) -> bool:
+    """Return whether a text is a date that there is, in one of these orders."""
+    for order in orders:
+        try:
+            if any(pattern.fullmatch(text) for pattern in DATE_TEXTS[order]) and time_ms(text, "ms", dates=order) >= 0:
+                return True
+        except NotATimeError:
+            continue
+    return False

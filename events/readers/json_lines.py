@@ -325,7 +325,7 @@ def _decode_block(lines: bytes, positions: bool) -> Sequence[LoggedAction] | Non
         events = _decode_listed(lines) if positions else _decode_lines(lines)
     except UNREADABLE:
         return None
-    return None if _some_too_deep(lines) or len(events) != _line_count(lines, len(events)) else events
+    return None if _some_too_deep(lines, len(events)) or len(events) != _line_count(lines, len(events)) else events
 
 
 def _line_count(lines: bytes, expected: int) -> int:
@@ -334,7 +334,7 @@ def _line_count(lines: bytes, expected: int) -> int:
     return count if count == expected else sum(bool(line.strip()) for line in lines.split(b"\n"))
 
 
-def _some_too_deep(lines: bytes) -> bool:
-    """Return whether brackets of any line are nested too deep; most logs have one pair a line, and are not searched."""
-    brackets = lines.count(b"[") + lines.count(b"{") - lines.count(b"\n{")
-    return brackets > MAX_DEPTH and any(map(is_too_deep, lines.split(b"\n")))
+def _some_too_deep(lines: bytes, count: int) -> bool:
+    """Return whether brackets of any of ``count`` objects are too deep; most have one pair each, no search."""
+    brackets = lines.count(b"{") + (lines.count(b"[") if b"[" in lines else 0)
+    return brackets - count >= MAX_DEPTH and any(map(is_too_deep, lines.split(b"\n")))

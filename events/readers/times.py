@@ -60,6 +60,7 @@ OTHER_CLOCKS = (
 )
 USUAL_MS = (631_152_000_000, 2_208_988_800_000)  # of the years 1990 to 2039, in which logs of other clocks are
 LEAST_NS = 10**18  # of 2001: before it, more numbers are of another clock than there are logs of nanoseconds
+FIRST_LOGS_S = 820_454_400  # 1996: of what was before, hardly a log was kept
 _CLAIMED = {
     "s": "s sec secs second seconds",
     "ms": "ms msec msecs milli millis millisecond milliseconds",
@@ -237,6 +238,12 @@ def _notes(name: str, values: list[Any], order: str) -> Iterable[str]:
         yield f"times of column {name} without a zone are read as UTC, as {min(_zoneless(dates))}"
     if len(dates) > len(texts) / 2 and not any(found["hour"] for found in dates):
         yield f"times of column {name} are days alone: what was done on one day counts as done at once, as it lies"
+    seconds = [number for number in map(_as_number, values) if number is not None]
+    if seconds and max(seconds) < FIRST_LOGS_S and min(seconds) * 1000 > MIN_TIME_MS:
+        yield (
+            f"times of column {name} are of {_day(seconds[0], 's')}; if they count from 2001, as Apple's clocks do, "
+            "add 978307200 to each"
+        )
     rounded = [text for text in texts if _number.fullmatch(text) and _digits_left(text) < SECOND_DIGITS]
     if len(rounded) > len(texts) / 2:
         yield f"times of column {name} were rounded before they came, as {rounded[0]}; export them with all digits"

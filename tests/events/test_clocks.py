@@ -88,6 +88,8 @@ ROWS_OF_PARTS = {
     "yyyy,mm,dd,hh": ("2016,1,3,9", "2016-01-03 09:00"),
     "YEAR,MONTH,DAY,HOUR,MINUTE,SECOND": ("2016,1,3,9,5,7", "2016-01-03 09:05:07"),
     "year,month,day,hour,min": ("2016,Jan,3,23,59", "2016-01-03 23:59"),
+    "date,hour": ("2016-10-30,7", "2016-10-30 07:00"),
+    "Date,Hour,Minute": ("2016-10-30,7,5", "2016-10-30 07:05"),
     "year,month,dayofmonth,hour": ("2016,October,30,7", "2016-10-30 07:00"),
 }
 
@@ -128,6 +130,16 @@ def test_parts_in_columns_of_floats_are_whole(tmp_path):
 def test_what_is_no_date_in_three_columns_is_no_time(row, tmp_path):
     with pytest.raises(LogError, match="has no column timestamp_ms; it has year, month, day"):
         open_log(a_till(tmp_path / "till.csv", [row], "year,month,day,customer,Item"), SOLD)
+
+
+@pytest.mark.parametrize(("at", "hour"), [("2016-10-30 10:00", 3), ("2016-10-30 10:00", 25), ("1477821600", 3)])
+def test_an_hour_belongs_to_no_whole_time(at, hour, tmp_path):
+    assert times_of(a_till(tmp_path / "till.csv", [f"{at},{hour},c1,tea"], "ts,hour,customer,Item")) == [TEN_MS]
+
+
+def test_an_hour_that_is_none_is_left_alone(tmp_path):
+    path = a_till(tmp_path / "till.csv", ["2016-10-30,14102100,c1,tea"], "date,hour,customer,Item")
+    assert times_of(path) == [TEN_MS - 10 * 3_600_000]
 
 
 def test_a_time_beside_a_year_a_month_and_a_day_is_the_time(tmp_path):

@@ -59,6 +59,16 @@ def test_ids_that_a_spreadsheet_has_rounded_are_said(tmp_path):
     assert note.endswith("are one; export that column as text")
 
 
+def test_ids_that_pandas_made_floats_are_said(tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,item_id,action,timestamp_ms\n" + f"123.0,7,view,{MORNING_MS}\n" * 3)
+    log = open_log(tmp_path / "log.csv")
+    assert log.notes == (
+        "ids of column user_id are written as 123.0, as pandas writes whole numbers beside gaps, and are read so; "
+        "export them as whole numbers, or name them so in requests",
+    )
+    assert set(read_log(log).user_ids) == {"123.0"}
+
+
 def test_the_wires_own_names_need_no_guess_and_are_preferred(tmp_path):
     log = open_log(log_of(tmp_path, {}, customer="c1", sku="s1", event="e", ts=5))
     assert read_log(log).user_ids.tolist() == ["u1"]

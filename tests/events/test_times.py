@@ -373,3 +373,10 @@ def test_numbers_of_a_clock_that_does_not_begin_in_1970_are_refused_with_their_d
 def test_numbers_that_are_of_no_clock_are_left_to_who_reads_the_rows():
     assert told_unit({"at": [0, 36, 45_244]}, "log.csv").unit == "ms"
     assert told_unit({"at_ns": [638_355_968_000_000_000]}, "log.csv").unit == "ns"
+
+
+def test_times_of_before_there_were_logs_are_said():
+    told = told_unit({"ts": [721_692_800, 721_692_801]}, "log.csv")
+    assert told.unit == "s"
+    assert "times of column ts are of 1992-11-13; if they count from 2001, as Apple's clocks do" in told.notes[0]
+    assert told_unit({"ts": [881_250_949, 721_692_801]}, "u.data").notes == ()
