@@ -13,7 +13,19 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from itertools import product
 
-NUMBERED = ("", "id", "code", "key", "no", "number", "uuid", "guid")  # endings of a name of ids
+NUMBERED = (
+    "",
+    "id",
+    "code",
+    "key",
+    "no",
+    "number",
+    "uuid",
+    "guid",
+    "hash",
+    "idhash",
+    "uri",
+)  # endings of a name of ids
 KINDS = ("", "type", "name", "kind")  # endings of a name of actions
 UNITS = ("", "ms", "s", "sec", "secs", "seconds", "millis", "us", "micros", "ns", "nanos", "utc")  # of a name of times
 
@@ -74,6 +86,7 @@ SYNONYMS: Mapping[str, tuple[Names, ...]] = {
                 "device",
                 "browser",
                 "anonymous",
+                "distinct",
                 "fullvisitor",
                 "userpseudo",
             ),

@@ -50,7 +50,10 @@ MONTH = (
 )
 WEEKDAY = r"(?:(?i:mon|tue|wed|thu|fri|sat|sun)[a-z]*[.]?,? )?"
 YEAR = "(?P<year>[0-9]{4})"
-OF_MAILS = rf"{WEEKDAY}(?P<day>[0-9]{{1,2}})(?:[-/ ]|[.] ?){MONTH}[-/ ,]+{YEAR}{CLOCK.replace('[Tt _]', '[Tt: ]')}"
+SHORT_YEAR = "(?P<year>[0-9]{4}|[0-9]{2})"  # a year is never the first of two numbers around a month's name
+OF_MAILS = (
+    rf"{WEEKDAY}(?P<day>[0-9]{{1,2}})(?:[-/ ]|[.] ?){MONTH}[-/ ,]+{SHORT_YEAR}{CLOCK.replace('[Tt _]', '[Tt: ]')}"
+)
 NAMED = (  # months by name, whose order is plain: of mails and web servers, of the United States, of Twitter and C
     OF_MAILS,
     rf"\[{OF_MAILS}\]",

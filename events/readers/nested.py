@@ -15,6 +15,7 @@ from rankstream.events.skipped import listed
 
 DOT = "."  # between the names on the way to a field
 MAX_DEEP = 4  # names of such a way
+SOME = 6  # paths that are named in a sentence
 MAX_INNER = 200  # fields of a row that are looked at
 
 
@@ -32,12 +33,12 @@ def inner_paths(row: Mapping[str, Any]) -> list[str]:
 
 
 def paths_of(paths: Collection[str], names: Sequence[str], taken: Collection[str] = ()) -> dict[str, str]:
-    """Return which path each of the fields ``names`` may be at, by its last name or by the last two of them."""
+    """Return which path each of the fields ``names`` may be at, by the last names of the path."""
     found: dict[str, str] = {}
     for name in names:
         free = [path for path in paths if path not in (*taken, *found.values())]
-        for parts in (1, 2):
-            ends = {DOT.join(path.split(DOT)[-parts:]): path for path in reversed(free)}
+        for parts in (slice(-1, None), slice(-2, None), slice(-2, -1)):  # the last for ts.$date and user_id.S
+            ends = {DOT.join(path.split(DOT)[parts]): path for path in reversed(free)}
             fits = [name] if name in ends else fitting(list(ends), [name]).get(name, [])
             if fits:
                 found[name] = ends[fits[0]]
@@ -64,8 +65,9 @@ def nested(row: Mapping[str, Any], name: str, others: Sequence[str] = ()) -> str
         return f"; the text {texts[0]} holds an object of its own, so bring that on top: jq -c '.{texts[0]} | fromjson'"
     if not inner:
         return f"; it has {listed(list(row))}: name one with --map {name}=COLUMN" if row else ""
-    within = dict.fromkeys(path.partition(DOT)[0] for path in inner)
-    return f"; {', '.join(within)} hold more: name the field that is meant, as by --map {name}={inner[0]}"
+    if len(inner) == 1:
+        return f"; {inner[0]} lies deeper: if it is meant, say --map {name}={inner[0]}"
+    return f"; {_some(inner)} lie deeper: name the one that is meant with --map {name}=PATH"
 
 
 def a_row_each(name: str) -> str:
@@ -78,8 +80,13 @@ def of_an_object(name: str, column: str, value: Any) -> str:
     inner = inner_paths({column: value}) if isinstance(value, dict) else []
     if not inner:
         return ""
-    path = paths_of(inner, [name]).get(name, inner[0])
-    return f"; name what is meant of it: --map '{name}={path}'"
+    if len(inner) > 1 and name not in (fits := paths_of(inner, [name])):
+        return f"; it holds {_some(inner)}: name the one that is meant with --map {name}=PATH"
+    return f"; name what is meant of it: --map '{name}={inner[0] if len(inner) == 1 else fits[name]}'"
+
+
+def _some(paths: Sequence[str]) -> str:
+    return ", ".join(paths) if len(paths) <= SOME else f"{', '.join(paths[:SOME])} and {len(paths) - SOME} more"
 
 
 def _walked(row: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[str]:

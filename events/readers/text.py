@@ -60,6 +60,8 @@ OTHER_FILES = {  # by their first bytes: what they are, and what to do
     b"SQLite": "an SQLite database; let it write CSV: sqlite3 -header -csv {name} 'SELECT ...' > log.csv",
     b"\x80\x04\x95": "a pickle; write Parquet of it",
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself: git lfs pull",
+    b"<?xml": "XML; write its rows as CSV",
+    b"INSERT INTO": "SQL; let the database write CSV, as psql -c '\\copy (SELECT ...) TO log.csv CSV HEADER'",
     b"<!DOCTYPE": "a web page; look at it, it may say why there is no file",
     b"<html": "a web page; look at it, it may say why there is no file",
 }

@@ -4,6 +4,7 @@
 
     event_date 20231114, event_timestamp 1700000000000000    the one with the time of day, of two of one day
     release_date, seen_at                                    not what is always the same of an item, or of a user
+    time 2020-07-05 00:08, timestamp 1593878903              the instant, not what a clock of some zone showed
     date_added, click_timestamp                              what users do, rather than when a record was made
 
 Where none of it tells, all are returned, and it is asked for.
@@ -16,10 +17,14 @@ from typing import Any
 from rankstream.events.arrivals import LogError
 from rankstream.events.guess import is_of_a_deed, is_of_a_record
 from rankstream.events.readers.clocks import is_day
-from rankstream.events.readers.dates import BLANKS, DAY_MS
+from rankstream.events.readers.dates import AUTO, BLANKS, DATE_TEXTS, DAY_MS
+from rankstream.events.readers.text import like_a_time
 from rankstream.events.readers.times import DAY_DIGITS, time_ms, told_unit
 
 DAY_LENGTH = 8  # of 20231114
+ZONES_APART_MS = 900_000  # all zones are whole quarters of an hour from UTC
+MOST_AHEAD_MS = 14 * 3_600_000
+SAME_MS = 1_000  # where one of two columns writes no fraction
 REPEATS = 8  # rows of an item that came before, from which on it tells something that its time was the same each time
 NOTHING = (None, "")
 
@@ -44,7 +49,8 @@ def fuller(fits: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str | None
 
 def of_the_action(fits: Sequence[str], rows: Sequence[Mapping[str, Any]], ids: Sequence[str]) -> list[str]:
     """Return those of the columns of times that may be an action's; ``ids`` are the columns of items and of users."""
-    left = [name for name in fits if not any(_belongs_to(name, of_whom, rows) for of_whom in ids)] or list(fits)
+    left = _without_local(fits, rows)
+    left = [name for name in left if not any(_belongs_to(name, of_whom, rows) for of_whom in ids)] or left
     deeds = [name for name in left if is_of_a_deed(name)]
     records = [name for name in left if is_of_a_record(name)]
     if len(deeds) != 1 or len(deeds) + len(records) < len(left):
@@ -54,6 +60,46 @@ def of_the_action(fits: Sequence[str], rows: Sequence[Mapping[str, Any]], ids: S
         _is_day_alone(value) for name in records for value in _values(name, rows)
     )
     return deeds if filled and not coarser else left
+
+
+def _without_local(fits: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns without those that write the instants of another one by the clock of a zone, or their days.
+
+    A date without a zone may be of any; numbers since 1970, and dates with one, say which instant it was.
+    """
+    sure = [name for name in fits if all(map(_is_an_instant, _values(name, rows))) and _values(name, rows)]
+    if len(sure) != 1:
+        return list(fits)
+    (instant,) = sure
+    return [instant, *(name for name in fits if name != instant and not _is_local(name, instant, rows))]
+
+
+def _is_an_instant(value: Any) -> bool:
+    if isinstance(value, datetime):
+        return value.tzinfo is not None
+    if isinstance(value, date):
+        return False
+    text = str(value).strip(BLANKS)
+    found = next(filter(None, (pattern.fullmatch(text) for pattern in DATE_TEXTS[AUTO])), None)
+    return bool(found["zone"]) if found else like_a_time(value)
+
+
+def _is_local(name: str, instant: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether a column's times are always as far from the instants, as a zone is from UTC, or are their days."""
+    try:
+        of_instant = told_unit({instant: [row[instant] for row in rows]}, instant)
+        at_ms = [time_ms(row[instant], of_instant.unit, instant, of_instant.dates) for row in rows]
+        try:
+            days = [_day_ms(row[name]) for row in rows]
+        except ValueError:
+            told = told_unit({name: [row[name] for row in rows]}, name)
+            apart = [time_ms(row[name], told.unit, name, told.dates) - ms for row, ms in zip(rows, at_ms, strict=True)]
+            zones = {round(ms / ZONES_APART_MS) for ms in apart}  # two where clocks are put forward in summer
+            near = all(abs(ms - round(ms / ZONES_APART_MS) * ZONES_APART_MS) <= SAME_MS for ms in apart)
+            return near and len(zones) <= 2 and max(map(abs, apart)) <= MOST_AHEAD_MS
+        return all(-MOST_AHEAD_MS <= ms - day <= DAY_MS + MOST_AHEAD_MS for day, ms in zip(days, at_ms, strict=True))
+    except (KeyError, ValueError):  # LogError is one
+        return False
 
 
 def _belongs_to(name: str, of_whom: str, rows: Sequence[Mapping[str, Any]]) -> bool:

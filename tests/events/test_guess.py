@@ -163,7 +163,7 @@ def test_what_a_user_did_is_the_time_rather_than_when_a_record_was_made(deed, re
 def test_a_day_alone_or_now_and_then_nothing_decides_nothing(deed, tmp_path):
     rows = [{"user_id": 1, "item_id": 2, "action": "buy", "order_date": at, "created_at": MORNING_MS + 10**9}
             for at in ("2023-11-14", deed)]  # fmt: skip
-    with pytest.raises(LogError, match="several columns that may hold timestamp_ms, order_date and created_at"):
+    with pytest.raises(LogError, match="several columns that may hold timestamp_ms, created_at and order_date"):
         open_log(write_log(tmp_path / "log.csv", rows))
 
 
@@ -176,6 +176,22 @@ def test_a_time_that_is_always_the_same_of_an_item_or_a_user_is_theirs(of_whom, 
     assert read_log(log).times_ms.tolist() == [row["time"] for row in rows]
     with pytest.raises(LogError, match="several columns that may hold timestamp_ms, time and date"):
         open_log(write_log(tmp_path / "log.csv", rows[:9]))
+
+
+@pytest.mark.parametrize("local", ["2023-11-15 06:13:20", "2023-11-14 22:13:20.5", "20231115", "2023-11-14"])
+def test_the_instant_is_taken_where_another_column_writes_it_by_the_clock_of_a_zone(local, tmp_path):
+    for at in (1_700_000_000.5, "2023-11-14T22:13:20.500Z"):
+        row = {"user_id": 1, "item_id": 2, "action": "view", "time": local, "timestamp": at, "date": local[:10]}
+        log = open_log(write_log(tmp_path / "log.csv", [row, row]))
+        assert read_log(log).times_ms.tolist() == [1_700_000_000_500] * 2
+        assert "timestamp_ms is timestamp; --map says otherwise" in log.notes[0]
+
+
+@pytest.mark.parametrize("local", ["2023-11-15 06:20:20", "2023-11-16 22:13:20", "20231118"])
+def test_what_is_no_zone_away_is_another_time(local, tmp_path):
+    row = {"user_id": 1, "item_id": 2, "action": "view", "time": local, "timestamp": 1_700_000_000}
+    with pytest.raises(LogError, match="timestamp and time; say which with --map timestamp_ms=timestamp"):
+        open_log(write_log(tmp_path / "log.csv", [row, row]))
 
 
 def test_neither_price_nor_quantity_is_guessed_to_be_the_value(tmp_path):

@@ -64,6 +64,20 @@ def test_parts_of_a_time_may_lie_deeper(tmp_path):
     assert read_log(log).times_ms.tolist() == [1_477_821_600_000]
 
 
+def test_objects_around_typed_values_are_named_as_a_whole(tmp_path):
+    row = {"Item": {"user_id": {"S": "u"}, "item_id": {"N": "5"}, "action": {"S": "view"}, "ts": {"N": "1700000000"}}}
+    words = refusal(lines(tmp_path, [row]), constants={"action": "view"}, columns={"item_id": "Item.item_id.N"})
+    assert "--map user_id=Item.user_id.S --map timestamp_ms=Item.ts.N" in words
+
+
+def test_several_fields_that_may_be_meant_are_named(tmp_path):
+    row = {"who": {"a": 1, "b": 2}, "item_id": 1, "action": "view", "ts": MORNING_MS}
+    words = refusal(lines(tmp_path, [row]))
+    assert "who.a, who.b lie deeper: name the one that is meant with --map user_id=PATH" in words
+    words = refusal(lines(tmp_path, [row]), columns={"user_id": "who"})
+    assert "it holds who.a, who.b: name the one that is meant with --map user_id=PATH" in words
+
+
 def test_structures_of_parquet_are_named_in_the_refusal(tmp_path):
     pq.write_table(pa.table({"event": [{"user_id": 1, "sku": 2, "ts": 3}]}), tmp_path / "log.parquet")
     words = refusal(tmp_path / "log.parquet", constants={"action": "view"})

@@ -67,7 +67,7 @@ def test_a_log_without_times_is_told_that_it_needs_some(tmp_path: Path):
         ),
         (
             '{"type":"view","actor":{"id":7}}',
-            "actor hold more: name the field that is meant, as by --map user_id=actor.id",
+            "actor.id lies deeper: if it is meant, say --map user_id=actor.id",
         ),
         ('{"ts":1,"data":{"user_id":1,"sku":2}}', "deeper: --map user_id=data.user_id --map item_id=data.sku"),
         ('{"ts":1,"payload":"{\\"user_id\\":7}"}', "bring that on top: jq -c '.payload | fromjson'"),

@@ -68,6 +68,8 @@ DATES = {
     "20191001T1200": NOON_MS - 500,
     "2019.10.01 12:00": NOON_MS - 500,
     "2019-10-01_12:00:00": NOON_MS - 500,
+    "01-OCT-19 12:00:00": NOON_MS - 500,
+    "Tue, 1 Oct 19 12:00 GMT": NOON_MS - 500,
 }
 ORDERED = {  # of dates that have the day first, and of the same time with the month first
     "01.10.2019 12:00:00,5": "10/1/2019 12:00:00.5 PM",
