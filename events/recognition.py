@@ -181,7 +181,8 @@ def _why_not(why_not: LogError, layout: Layout, shape: Shape, missing: Sequence[
 def _hold_times(layout: Layout, shape: Shape) -> list[str]:
     """Return the columns whose first values are dates or numbers of a time, all that there are, and not all alike."""
     rows = list(islice(rows_of(layout), FIRST_ROWS))
-    values = {name: [row.get(name) for row in rows] for name in layout.columns if name not in shape.sources.values()}
+    taken = {shape.column(name) for name in NEEDED if name != "timestamp_ms"}
+    values = {name: [row.get(name) for row in rows] for name in layout.columns if name not in taken}
     filled = {name: [one for one in held if one not in EMPTY] for name, held in values.items()}
     return [name for name, held in filled.items() if held and all(map(like_a_time, held))]
 

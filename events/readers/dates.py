@@ -6,6 +6,7 @@
     14.11.2023 22:13   14/11/23   14-11-2023, 22:13:20                    in one whose dates have the day first
     11/14/2023 10:13 PM   11-14-2023                                      in one whose dates have the month first
     Tue Nov 14 22:13:20 +0000 2023   14 Nov 2023   November 14, 2023      in any log: English names of months
+    20231114   20231114221320                                             in any log, texts or numbers
     20231114T221320Z   2023-11-14 22:13 CET   22:13:20 GMT+0100 (CET)     without hyphens; zones by letters
 
 ``time_columns.py`` reads whole columns by the same patterns.
@@ -83,6 +84,9 @@ DOTTED = re.compile(r"[0-9]+[.][0-9]+[.]")
 DAY_OR_MONTH_FIRST = r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}\b.*"
 WANTED = "wanted a date as 2023-11-14 or 2023-11-14T22:13:20Z, or a number of s, ms, us or ns since 1970"
 
+DAY_NUMBERS = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}  # how many digits a number has that is a day, or a day and its time
+FIRST_DAY_NUMBER, LAST_DAY_NUMBER = 19_700_101, 21_091_231_235_959
+
 _day_or_month_first = re.compile(DAY_OR_MONTH_FIRST, re.DOTALL)
 
 
@@ -113,6 +117,21 @@ def date_ms(found: "re.Match[str]", raw: str, name: str) -> int:
         raise no_time(raw, name) from None
     milli = int((parts["fraction"] or "").ljust(3, "0")[:3])
     return day * DAY_MS + (hour * 60 + minute - offset) * 60_000 + second * 1000 + milli
+
+
+def day_number_ms(number: int) -> int | None:
+    """Return the time of a number that is YYYYMMDD or YYYYMMDDHHMMSS, which no time since 1970 is in any unit.
+
+    None for any other number.
+    """
+    digits = str(number) if FIRST_DAY_NUMBER <= number <= LAST_DAY_NUMBER else ""
+    form = DAY_NUMBERS.get(len(digits))
+    if form is None or not "1970" <= digits[:4] <= "2109":
+        return None
+    try:
+        return int(datetime.strptime(digits, form).replace(tzinfo=UTC).timestamp()) * 1000
+    except ValueError:
+        return None
 
 
 def _month_number(month: str) -> int:

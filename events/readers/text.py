@@ -26,7 +26,7 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.files import file_type
 from rankstream.events.guess import names_a_field
 from rankstream.events.readers.clocks import JoinedTime
-from rankstream.events.readers.dates import AUTO, DATE_TEXTS, MAX_TEXT
+from rankstream.events.readers.dates import AUTO, DATE_TEXTS, MAX_TEXT, day_number_ms
 from rankstream.events.readers.headings import (
     are_padded,
     common_width,
@@ -351,6 +351,8 @@ def like_a_time(value: Any) -> bool:
     whole = field.partition(".")[0]
     if not whole.isdigit():
         return False
+    if whole == field and day_number_ms(int(whole)) is not None:
+        return True
     return any(FIRST_YEARS_S <= int(whole) / scale <= LAST_YEARS_S for scale in (1, 10**3, 10**6, 10**9))
 
 

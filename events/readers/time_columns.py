@@ -17,9 +17,12 @@ from rankstream.events.readers.dates import (
     DATE_TEXT,
     DAY_MS,
     EPOCH_DAY,
+    FIRST_DAY_NUMBER,
+    LAST_DAY_NUMBER,
     MAX_TEXT,
     MONTHS,
     PATTERNS,
+    day_number_ms,
     zone_minutes,
 )
 from rankstream.events.readers.times import INTEGER, NS_PER_MS, NUMBER, SAMPLE_ROWS, UNITS_NS
@@ -54,7 +57,7 @@ def times_of_column(column: Column, unit: str, dates: str = AUTO) -> tuple[Ints,
         days = column.cast(pa.date32()).cast(pa.int32()).fill_null(-1).to_numpy(zero_copy_only=False)
         return _within(days.astype(np.int64) * DAY_MS, found)
     if pa.types.is_integer(kind):
-        return _of_whole_numbers(column, unit, found)
+        return _of_days_or_numbers(column, unit, found)
     if pa.types.is_floating(kind):
         return _of_floats(column, unit, found)
     return np.zeros(len(column), np.int64), np.zeros(len(column), np.bool_)
@@ -90,6 +93,21 @@ def _within(times: Ints, found: Bools) -> tuple[Ints, Bools]:
     return np.where(found, times, 0), found
 
 
+def _of_days_or_numbers(column: Column, unit: str, found: Bools) -> tuple[Ints, Bools]:
+    """Return times of whole numbers since 1970; those that are YYYYMMDD and so on are dates."""
+    times, some = _of_whole_numbers(column, unit, found)
+    raw = column.fill_null(0).to_numpy(zero_copy_only=False)
+    days = found & (raw >= FIRST_DAY_NUMBER) & (raw <= LAST_DAY_NUMBER)
+    if not days.any():
+        return times, some
+    different, which = np.unique(raw[days], return_inverse=True)
+    read = [day_number_ms(number) for number in different.tolist()]
+    of_days = np.array([-1 if ms is None else ms for ms in read], np.int64)[which]
+    rows = np.flatnonzero(days)[of_days >= 0]
+    times[rows], some[rows] = of_days[of_days >= 0], True
+    return times, some
+
+
 def _of_whole_numbers(column: Column, unit: str, found: Bools) -> tuple[Ints, Bools]:
     raw = column.fill_null(0).to_numpy(zero_copy_only=False)
     if raw.dtype == np.uint64:
@@ -114,14 +132,15 @@ def _of_texts(column: Column, unit: str, dates: str) -> tuple[Ints, Bools]:
     texts = pc.if_else(pc.equal(column, ""), None, column)
     numbers, its_unit = _all_alike(texts, unit)
     if numbers is not None:
-        return _of_whole_numbers(numbers, its_unit, numbers.is_valid().to_numpy(zero_copy_only=False))
+        read = _of_whole_numbers if its_unit is None else _of_days_or_numbers
+        return read(numbers, its_unit or "ns", numbers.is_valid().to_numpy(zero_copy_only=False))
     encoded = texts.cast(pa.string()).dictionary_encode()
     texts = pc.utf8_trim(encoded.dictionary, characters=BLANKS)
     texts = pc.if_else(pc.less_equal(pc.utf8_length(texts), MAX_TEXT), texts, None)
     whole = _matching(texts, WHOLE).cast(pa.int64())
     fractions = _floats(_matching(texts, NUMBER, besides=INTEGER))
     times, found = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.bool_)
-    for numbers, read in ((whole, _of_whole_numbers), (fractions, _of_floats)):
+    for numbers, read in ((whole, _of_days_or_numbers), (fractions, _of_floats)):
         ms, some = read(numbers, unit, numbers.is_valid().to_numpy(zero_copy_only=False))
         times, found = np.where(some, ms, times), found | some
     for pattern in PATTERNS[dates]:
@@ -132,18 +151,22 @@ def _of_texts(column: Column, unit: str, dates: str) -> tuple[Ints, Bools]:
     return np.append(times, 0)[which], np.append(found, False)[which]
 
 
-def _all_alike(texts: Column, unit: str) -> tuple[Column | None, str]:
-    """Return whole numbers, or dates of one form, as int64 and their unit; None if the first is neither, or not all."""
+def _all_alike(texts: Column, unit: str) -> tuple[Column | None, str | None]:
+    """Return whole numbers and their unit, or dates of one form as ns and no unit.
+
+    No column if the first is neither, or not all are.
+    """
     first = next(iter(texts.drop_null().slice(0, 1).to_pylist()), "")
     kind = pa.int64()
+    its_unit: str | None = unit
     if date := DATE_TEXT.fullmatch(first):
-        kind, unit = pa.timestamp("ns", "UTC" if date["zone"] else None), "ns"
+        kind, its_unit = pa.timestamp("ns", "UTC" if date["zone"] else None), None
         if pc.all(pc.ends_with(texts, " UTC")).as_py():
             texts = pc.replace_substring(texts, " UTC", "Z")
     elif not first.isdigit() or pc.any(pc.match_substring(texts, "x", ignore_case=True)).as_py():
         return None, unit  # Arrow reads 0x1f, too
     try:
-        return texts.cast(kind).cast(pa.int64()), unit
+        return texts.cast(kind).cast(pa.int64()), its_unit
     except pa.ArrowInvalid:
         return None, unit
 

@@ -31,6 +31,7 @@ from rankstream.events.readers.dates import (
     EPOCH_DAY,
     MAX_TEXT,
     date_ms,
+    day_number_ms,
     day_of,
     no_time,
     told_order,
@@ -49,7 +50,7 @@ INTEGER = r"[+-]?[0-9]+"
 NUMBER = r"[+-]?([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
 
 _integer, _number = re.compile(INTEGER), re.compile(NUMBER)
-DAY_DIGITS = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}  # of dates that are a time since 1970 in no unit
+DAY_LENGTH = 8  # of 20231114
 MINUTE_DIGITS = {12: "%Y%m%d%H%M"}  # of dates that would be times of the seventies in ms
 # Clocks that count from another day than 1970: the ms of one unit, when they began, and what they are called.
 OTHER_CLOCKS = (
@@ -94,6 +95,8 @@ def time_ms(raw: Any, unit: str, name: str = "timestamp_ms", dates: str = AUTO) 
     if isinstance(number, float) and isfinite(scaled := number * (UNITS_NS[unit] / NS_PER_MS)):
         return round(scaled)
     if isinstance(number, int) and not isinstance(number, bool):
+        if (of_digits := day_number_ms(number)) is not None:
+            return of_digits
         return number * UNITS_NS[unit] // NS_PER_MS
     raise no_time(raw, name)
 
@@ -151,11 +154,6 @@ def _unit_of_column(name: str, values: list[Any], where: str) -> tuple[str, floa
                 votes[unit] += 1
                 fitting.setdefault(unit, number)
     if not votes:
-        if written := _digits_of_a_date(values, DAY_DIGITS):
-            raise LogError(
-                f"column {name} of {where} holds {written}, which is no time since 1970, but its digits are those of a "
-                "date; write dates as 2023-11-14, or take a column that has the time of day too"
-            )
         if other := _another_clock(values):
             raise LogError(
                 f"column {name} of {where} holds {values[0]}, which is no time since 1970 in any unit, but {other}; "
@@ -237,6 +235,9 @@ def _notes(name: str, values: list[Any], order: str) -> Iterable[str]:
     if any(not found["zone"] for found in dates):
         yield f"times of column {name} without a zone are read as UTC, as {min(_zoneless(dates))}"
     if len(dates) > len(texts) / 2 and not any(found["hour"] for found in dates):
+        yield f"times of column {name} are days alone: what was done on one day counts as done at once, as it lies"
+    days = [number for number in map(_as_number, values) if number is not None]
+    if days and all(len(f"{number:.0f}") == DAY_LENGTH and day_number_ms(int(number)) is not None for number in days):
         yield f"times of column {name} are days alone: what was done on one day counts as done at once, as it lies"
     seconds = [number for number in map(_as_number, values) if number is not None]
     if seconds and max(seconds) < FIRST_LOGS_S and min(seconds) * 1000 > MIN_TIME_MS:

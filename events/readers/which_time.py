@@ -11,17 +11,16 @@ Where none of it tells, all are returned, and it is asked for.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 from rankstream.events.arrivals import LogError
 from rankstream.events.guess import is_of_a_deed, is_of_a_record
 from rankstream.events.readers.clocks import is_day
-from rankstream.events.readers.dates import AUTO, BLANKS, DATE_TEXTS, DAY_MS
+from rankstream.events.readers.dates import AUTO, BLANKS, DATE_TEXTS, DAY_MS, day_number_ms
 from rankstream.events.readers.text import like_a_time
-from rankstream.events.readers.times import DAY_DIGITS, time_ms, told_unit
+from rankstream.events.readers.times import DAY_LENGTH, time_ms, told_unit
 
-DAY_LENGTH = 8  # of 20231114
 ZONES_APART_MS = 900_000  # all zones are whole quarters of an hour from UTC
 MOST_AHEAD_MS = 14 * 3_600_000
 SAME_MS = 1_000  # where one of two columns writes no fraction
@@ -81,7 +80,7 @@ def _is_an_instant(value: Any) -> bool:
         return False
     text = str(value).strip(BLANKS)
     found = next(filter(None, (pattern.fullmatch(text) for pattern in DATE_TEXTS[AUTO])), None)
-    return bool(found["zone"]) if found else like_a_time(value)
+    return bool(found["zone"]) if found else like_a_time(value) and not (text.isdigit() and day_number_ms(int(text)))
 
 
 def _is_local(name: str, instant: str, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -125,14 +124,15 @@ def _values(name: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
 def _is_day_alone(value: Any) -> bool:
     if isinstance(value, date):
         return not isinstance(value, datetime)
-    return isinstance(value, str) and is_day(value.strip(BLANKS))
+    text = str(value).strip(BLANKS)
+    return is_day(text) or len(text) == DAY_LENGTH
 
 
 def _day_ms(value: Any) -> int:
     """Return when a day alone begins. Raises ``ValueError`` for anything else."""
     text = str(value).strip(BLANKS)
-    if len(text) == DAY_LENGTH and text.isdigit():
-        return int(datetime.strptime(text, DAY_DIGITS[DAY_LENGTH]).replace(tzinfo=UTC).timestamp()) * 1000
+    if len(text) == DAY_LENGTH and text.isdigit() and (day_ms := day_number_ms(int(text))) is not None:
+        return day_ms
     if not is_day(text):
         raise ValueError(f"{text} is more than a day, or none")
     told = told_unit({"day": [text]}, "day")

@@ -273,12 +273,31 @@ def test_digits_of_a_date_are_no_milliseconds_of_the_seventies():
     assert told_unit({"time": [201_910_011_230]}, "log", "ms").unit == "ms"
 
 
-@pytest.mark.parametrize("value", [20_191_001, "20191001", 20_191_001_123_000])
-def test_digits_of_a_day_are_no_time_since_1970(value):
-    with pytest.raises(
-        LogError, match=rf"column date of log holds {value}, .* those of a date; write dates as 2023-11"
-    ):
-        told_unit({"date": [value] * 3}, "log")
+DAYS = {20_191_001: NOON_MS - 500 - 12 * 3_600_000, 20_191_001_120_000: NOON_MS - 500}
+
+
+@pytest.mark.parametrize("number", DAYS)
+@pytest.mark.parametrize("kind", [int, str, Decimal])
+def test_digits_of_a_day_are_a_date_in_any_unit_as_they_are_no_time_since_1970(number, kind):
+    """In s, ms, us and ns a number of so many digits is before 1973, or after 2109."""
+    for unit in UNITS_NS:
+        assert time_ms(kind(number), unit) == DAYS[number]
+        for column in ([kind(number)], [kind(number), kind(MS // 1000), None]):
+            assert by_column(pa.array(column), unit) == plainly(column, unit)
+            assert by_column(pa.array(column), unit)[0] == DAYS[number]
+    notes = told_unit({"date": [kind(number)] * 3}, "log").notes
+    assert any("days alone" in note for note in notes) == (number == 20_191_001)
+
+
+@pytest.mark.parametrize("number", [20_191_301, 20_190_229, 19_691_231, 20_191_001_240_000, 2_019_100_112])
+def test_digits_that_are_of_no_date_are_a_number(number):
+    assert time_ms(number, "ms") == number
+    assert by_column(pa.array([number]), "s") == plainly([number], "s")
+
+
+def test_a_timestamp_of_parquet_has_no_digits_of_a_day():
+    column = pa.array([20_191_001], pa.timestamp("s"))
+    assert by_column(column, "ms") == plainly(as_values(column).to_pylist(), "ms") == [20_191_001_000]
 
 
 @pytest.mark.parametrize(
