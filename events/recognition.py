@@ -21,14 +21,14 @@ from rankstream.events.log_options import LogOptions
 from rankstream.events.public import PUBLIC, published_as
 from rankstream.events.public.batches import Form
 from rankstream.events.readers.clocks import PLUS, may_be_parts, named_parts, told_parts
-from rankstream.events.readers.dates import AUTO
+from rankstream.events.readers.dates import AUTO, like_a_time
 from rankstream.events.readers.dumped import OF_LISTS, OTHER, USER_ACTIONS, ActionReader, topic_of
 from rankstream.events.readers.json_lines import LIST_FIELDS, NEEDED, JsonReader
 from rankstream.events.readers.nested import DOT, paths_of
 from rankstream.events.readers.plain import PlainReader
 from rankstream.events.readers.rows import NOTHING, Shape, json_row, rows_of
 from rankstream.events.readers.shown_lists import ListReader
-from rankstream.events.readers.text import Layout, check_names, layout_of, like_a_time, needs_pyarrow, why_no_heading
+from rankstream.events.readers.text import Layout, check_names, layout_of, needs_pyarrow, why_no_heading
 from rankstream.events.readers.times import TIMES
 from rankstream.events.readers.which_time import fuller, of_the_action
 from rankstream.events.skipped import listed, shown

@@ -85,6 +85,7 @@ DAY_OR_MONTH_FIRST = r"[0-9]{1,2}[-/.][0-9]{1,2}[-/.][0-9]{2,4}\b.*"
 WANTED = "wanted a date as 2023-11-14 or 2023-11-14T22:13:20Z, or a number of s, ms, us or ns since 1970"
 
 DAY_NUMBERS = {8: "%Y%m%d", 14: "%Y%m%d%H%M%S"}  # how many digits a number has that is a day, or a day and its time
+FIRST_YEARS_S, LAST_YEARS_S = 631_152_000, 2_208_988_800  # 1990 to 2039: times of a log that is shown to us
 FIRST_DAY_NUMBER, LAST_DAY_NUMBER = 19_700_101, 21_091_231_235_959
 
 _day_or_month_first = re.compile(DAY_OR_MONTH_FIRST, re.DOTALL)
@@ -229,3 +230,20 @@ def day_of(at_ms: float) -> str:
         return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%d}"
     except (ValueError, OverflowError, OSError):
         return f"the year {1970 + at_s / 31_556_952:,.0f}"
+
+
+def like_a_time(value: Any) -> bool:
+    """Return whether a value is a date, or a number of s, ms, us or ns since 1970 that is of one of these years."""
+    if isinstance(value, date):
+        return True
+    field = str(value)
+    if isinstance(value, bool) or len(field) > MAX_TEXT:
+        return False
+    if any(one.fullmatch(field.strip(BLANKS)) for patterns in DATE_TEXTS.values() for one in patterns):
+        return True
+    whole = field.partition(".")[0]
+    if not whole.isdigit():
+        return False
+    if whole == field and day_number_ms(int(whole)) is not None:
+        return True
+    return any(FIRST_YEARS_S <= int(whole) / scale <= LAST_YEARS_S for scale in (1, 10**3, 10**6, 10**9))

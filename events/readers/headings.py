@@ -12,10 +12,10 @@ Which of the two holds is told by where the times are; where that doesn't tell, 
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from rankstream.events.guess import SYNONYMS, names_a_field, plain_name
-from rankstream.events.readers.dates import BLANKS, DATE_TEXTS, MAX_TEXT
+from rankstream.events.readers.dates import BLANKS, MAX_TEXT, like_a_time
 
 MAX_ABOVE = 20  # lines above a heading
 COMMENT = "#"
@@ -60,8 +60,12 @@ def named_fields(names: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[s
     if not any(any(row[len(names) :]) for row in rows):
         return behind  # a delimiter at the end of each row
     before = ("", *names) if width == len(names) + 1 and _number_the_rows(rows, width) else None
-    fit = [one for one in (behind, before) if one is not None and _times_are_times(one, rows)]
-    return fit[0] if len(fit) == 1 else None
+    both = [one for one in (behind, before) if one is not None]
+    for like in (like_a_time, _is_number):  # the latter of times that count from when a log began
+        fit = [one for one in both if _times_are(like, one, rows)]
+        if fit:
+            return fit[0] if len(fit) == 1 else None
+    return None
 
 
 def common_width(rows: Sequence[Sequence[str]]) -> int | None:
@@ -119,14 +123,13 @@ def _number_the_rows(rows: Sequence[Sequence[str]], width: int) -> bool:
     return first[0] in ("0", "1") and all(text == str(at) for at, text in enumerate(first, int(first[0])))
 
 
-def _times_are_times(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether the column that is called as times are holds numbers or dates; False where none is called so."""
+def _times_are(like: Callable[[str], bool], names: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether the column that is called as times are holds such; False where none is called so."""
     of_times = frozenset().union(*SYNONYMS["timestamp_ms"])
     at = [at for at, name in enumerate(names) if plain_name(name) in of_times]
     values = [row[at[0]].strip(BLANKS) for row in rows if len(row) == len(names)] if at else []
-    found = [value for value in values if len(value) <= MAX_TEXT and (NUMBER.fullmatch(value) or _is_date(value))]
-    return bool(values) and len(found) >= ALIKE * len(values)
+    return bool(values) and sum(map(like, values)) >= ALIKE * len(values)
 
 
-def _is_date(text: str) -> bool:
-    return any(pattern.fullmatch(text) for patterns in DATE_TEXTS.values() for pattern in patterns)
+def _is_number(text: str) -> bool:
+    return len(text) <= MAX_TEXT and NUMBER.fullmatch(text) is not None

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from rankstream.events.arrivals import LogError
 from rankstream.events.files import file_type
 from rankstream.events.guess import names_a_field
 from rankstream.events.readers.clocks import JoinedTime
-from rankstream.events.readers.dates import AUTO, DATE_TEXTS, MAX_TEXT, day_number_ms
+from rankstream.events.readers.dates import like_a_time
 from rankstream.events.readers.headings import (
     are_padded,
     common_width,
@@ -74,7 +73,6 @@ DATE = re.compile(r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d
 
 MAGIC_BYTES = max(map(len, OTHER_FILES))
 DAY, ZONE = "day", "zone"  # of a web server's time, which has a space in it: [10/Oct/2000:13:55:36 -0700]
-FIRST_YEARS_S, LAST_YEARS_S = 631_152_000, 2_208_988_800  # 1990 to 2039: times of a log that is shown to us
 
 csv.field_size_limit(MAX_LINE)  # of the process; the module's own ends at a long description
 
@@ -239,11 +237,13 @@ def _head(path: Path) -> str:
         raise LogError(f"{path} can't be read ({exc}); give a whole file") from exc
     if other := what_else(path, block):
         raise LogError(f"{path} is no text by what it holds, but {other}")
-    if b"\0" in block:
-        raise LogError(
-            f"{path} is no text: it has NUL bytes, the first is byte {block.index(0):,}; if it is UTF-16, convert it: "
-            f"iconv -f UTF-16LE -t UTF-8 {path.name} > utf8-{path.name}"
+    if nuls := block.count(b"\0"):
+        how = (
+            f"take them out: tr -d '\\000' < {path.name} > clean-{path.name}"
+            if nuls * 10 < len(block)
+            else f"if it is UTF-16, convert it: iconv -f UTF-16LE -t UTF-8 {path.name} > utf8-{path.name}"
         )
+        raise LogError(f"{path} is no text: it has NUL bytes, the first is byte {block.index(0):,}; {how}")
     return block.decode(errors="surrogateescape")
 
 
@@ -337,23 +337,6 @@ def _likely_names(rows: Sequence[Sequence[str]]) -> list[str]:
         else:
             names.append(f"column{at + 1}")
     return names
-
-
-def like_a_time(value: Any) -> bool:
-    """Return whether a value is a date, or a number of s, ms, us or ns since 1970 that is of one of these years."""
-    if isinstance(value, date):
-        return True
-    field = str(value)
-    if isinstance(value, bool) or len(field) > MAX_TEXT:
-        return False
-    if DATE.fullmatch(field) or any(one.fullmatch(field.strip()) for one in DATE_TEXTS[AUTO]):
-        return True
-    whole = field.partition(".")[0]
-    if not whole.isdigit():
-        return False
-    if whole == field and day_number_ms(int(whole)) is not None:
-        return True
-    return any(FIRST_YEARS_S <= int(whole) / scale <= LAST_YEARS_S for scale in (1, 10**3, 10**6, 10**9))
 
 
 def _like_a_word(field: str) -> bool:

@@ -17,8 +17,7 @@ from typing import Any
 from rankstream.events.arrivals import LogError
 from rankstream.events.guess import is_of_a_deed, is_of_a_record
 from rankstream.events.readers.clocks import is_day
-from rankstream.events.readers.dates import AUTO, BLANKS, DATE_TEXTS, DAY_MS, day_number_ms
-from rankstream.events.readers.text import like_a_time
+from rankstream.events.readers.dates import AUTO, BLANKS, DATE_TEXTS, DAY_MS, day_number_ms, like_a_time
 from rankstream.events.readers.times import DAY_LENGTH, time_ms, told_unit
 
 ZONES_APART_MS = 900_000  # all zones are whole quarters of an hour from UTC

@@ -77,6 +77,36 @@ def test_the_list_that_an_action_answers_and_its_collection_are_sent_where_the_l
     assert not {"list_id", "collection_id"} & second.keys()
 
 
+STRANGE = {
+    "parts.csv": "# of a till\nyear;month;day;Time;customer;sku\n2023;11;14;22:13:20;u1;007\n",
+    "zones.csv": "user,item,at\n u1 , 007 ,2023-11-14 23:13:20 CET\n u2 , , \n",
+    "days.csv": "user,item,at\nu1,007,20231114221320\n",
+    "row names.csv": "user,item,ts\n1,u1,007,1700000000.0\n",
+    "deeper.jsonl": '{"at": {"$date": "2023-11-14T22:13:20Z"}, "who": {"id": "u1"}, "what": {"id": "007"}}\n',
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_logs_that_lie_strangely_are_sent_as_they_are_read(name, settings, tmp_path):
+    (tmp_path / name).write_text(STRANGE[name])
+    paths = {"user_id": "who.id", "item_id": "what.id", "timestamp_ms": "at.$date"} if name == "deeper.jsonl" else {}
+    paths |= {"timestamp_ms": "at"} if "user,item,at" in STRANGE[name] else {}
+    maps = [flag for field, path in paths.items() for flag in ("--map", f"{field}={path}")]
+    result = rankstream("produce", tmp_path / name, *maps, "--set", "action=buy", *connected(settings))
+    assert "sent 1 records" in result.output
+    assert sent(settings) == [(b"u1", {"user_id": "u1", "item_id": "007", "action": "buy", "timestamp_ms": NOON_MS})]
+
+
+@pytest.mark.parametrize("deep", [128, 129])
+def test_lines_of_standard_input_are_lifted_and_no_deeper_than_workers_read(deep, settings):
+    inner = "[" * (deep - 1) + "]" * (deep - 1)
+    line = f'{{"data": {{"user_id": "u1", "sku": 7}}, "action": "buy", "ts": {NOON_MS}, "more": {inner}}}\n'
+    maps = ("--map", "user_id=data.user_id", "--map", "item_id=data.sku", "--map", "timestamp_ms=ts")
+    result = rankstream("produce", "-", *maps, *connected(settings), text=line)
+    assert len(sent(settings)) == (deep == 128)
+    assert ("nested deeper than 128" in result.stderr) == (deep == 129)
+
+
 def test_what_was_shown_is_sent_as_a_record_a_list_and_read_again_from_a_dump(settings, tmp_path):
     log, shown = tmp_path / "clicks.csv", tmp_path / "shown.csv"
     log.write_text(f"user_id,item_id,action,timestamp_ms,request_id\n7,b,click,{NOON_MS + 9},r1\n")

@@ -168,3 +168,10 @@ def test_a_web_servers_log_is_told_how_its_times_are_named(tmp_path):
     names = ("host", "ident", "user_id", "day", "zone", "item_id", "status", "bytes")
     how = LogOptions(heading=names, columns={"timestamp_ms": "day+zone"}, constants={"action": "get"})
     assert read_log(open_log(path, how)).times_ms.tolist() == [971_211_336_000] * 3
+
+
+def test_a_few_nul_bytes_are_told_to_be_taken_out_and_many_to_be_utf_16(tmp_path):
+    path = a_file(tmp_path, HEADING + ROWS * 9 + "u\0,i,view,5\n")
+    assert refusal(path).endswith("take them out: tr -d '\\000' < log.csv > clean-log.csv")
+    path.write_bytes((HEADING + ROWS).encode("utf-16-le"))
+    assert "iconv -f UTF-16LE" in refusal(path)

@@ -52,7 +52,7 @@ def refusal(path: Path, **options: object) -> str:
 
 
 ids = st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters='"\t;|,: '), min_size=1, max_size=9)
-ids = ids.filter(lambda text: text not in NOTHING)
+ids = ids.filter(lambda text: text not in NOTHING and not text.isspace())
 rows = st.lists(st.tuples(ids, ids, st.sampled_from(VOCABULARY.actions), st.integers(MORNING_MS, NOW_MS)), min_size=1)
 
 
