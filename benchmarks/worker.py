@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -21,7 +22,7 @@ from time import perf_counter, process_time, sleep
 
 from benchmarks.cores import pin
 from benchmarks.figures import OF_CPU, OF_WALL, Figure, add_json, write_figures
-from benchmarks.workload import VOCABULARY, events
+from benchmarks.workload import VOCABULARY, Event, events
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams import app as worker_app
 from rankstream.streams.broker import EmbeddedBroker, RealKafka
@@ -33,6 +34,7 @@ from rankstream.streams.worker import runtime as worker_runtime
 from rankstream.streams.worker.ownership import Ownership
 
 PARTITIONS = 4
+SESSION_S = 6.0
 WORKER_CORE, BROKER_CORE = 0, 1
 LIMIT_S = 600.0  # of a round; minutes only on a busy machine
 
@@ -47,7 +49,7 @@ def settings_for(servers: str, folder: Path, name: str, changelog: bool, engine:
         state_dir=folder,
         changelog=changelog,
         engine=engine,
-        session_timeout_s=6.0,
+        session_timeout_s=SESSION_S,
         heartbeat_interval_s=1.0,
     )
 
@@ -93,9 +95,14 @@ def work(settings: Settings, count: int) -> None:
 def fill(settings: Settings, count: int) -> None:
     """Create the topics of a round and produce its events."""
     asyncio.run(prepare_topics(settings))
+    send(settings, events(count))
+
+
+def send(settings: Settings, to_come: Iterable[Event]) -> None:
+    """Produce events to the topic of a round."""
     topic = settings.topic_prefix + ACTIONS.name
     with RawProducer(settings, [topic], WholeBatches) as producer:
-        for event in events(count):
+        for event in to_come:
             producer.send(topic, event.key, event.value)
 
 

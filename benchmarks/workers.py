@@ -2,10 +2,12 @@
 
     python -m benchmarks.workers [--events 1000000] [--rate 2000] [--seconds 20] [--kafka-home DIR] [--json FILE]
 
-First a topic that was filled beforehand is applied by one worker on core 0, then one like it by two, a core each. The
-broker shares those cores where there are no others, and is told of: by "of CPU" two workers are compared by what they
-took themselves, which it does not change. Then ``--rate`` actions a second come while a second worker joins and, later,
-ends: the pause is the longest time in which none was applied, and beside it stands that of before.
+First a topic is applied by one worker on core 0, then one like it by two, a core each. They have joined, and applied a
+tenth of the events, before they are stopped, the rest is produced, and they go on: it is counted only from there, as a
+join alone takes about a second of CPU. The broker shares those cores where there are no others, and is told of: by
+"of CPU" two workers are compared by what they took themselves, which it does not change. Then ``--rate`` actions a
+second come while a second worker joins and, later, ends: the pause is the longest time in which none was applied, and
+beside it stands that of before.
 """
 
 import argparse
@@ -14,16 +16,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
 from pathlib import Path
 from time import monotonic, process_time, sleep
 from typing import IO
 
 from benchmarks.figures import OF_CPU, OF_WALL, TIMES, Figure, add_json, write_figures
-from benchmarks.worker import BROKER_CORE, WORKER_CORE, fill, settings_for, watched_owners
+from benchmarks.worker import BROKER_CORE, PARTITIONS, SESSION_S, WORKER_CORE, fill, send, settings_for, watched_owners
 from benchmarks.workload import VOCABULARY, events
 from rankstream.ranking.serving import LiveRanker
 from rankstream.streams import app as worker_app
@@ -34,6 +36,7 @@ from rankstream.streams.topics import ACTIONS
 CORES = (WORKER_CORE, BROKER_CORE)
 EVERY_S = 0.02  # that a worker says how many actions it has applied
 LIMIT_S = 600.0
+STOPPED_S = 60.0  # session of workers that are stopped while their events are produced
 TICK_S = 0.01  # actions of a rate are sent so often
 
 
@@ -44,14 +47,14 @@ class Said:
     at_s: float
     applied: int
     cpu_s: float
+    partitions: int  # that it has opened
 
 
-def work(servers: str, folder: Path, name: str) -> None:
+def work(servers: str, folder: Path, name: str, session_timeout_s: float) -> None:
     """Be a worker that says, again and again, how many actions it has applied since its start."""
     owners = watched_owners()
-    application = worker_app.create_app(
-        settings_for(servers, folder, name, True), LiveRanker.without_bundle(VOCABULARY)
-    )
+    settings = replace(settings_for(servers, folder, name, True), session_timeout_s=session_timeout_s)
+    application = worker_app.create_app(settings, LiveRanker.without_bundle(VOCABULARY))
 
     def say() -> None:
         met = {}  # of each pipeline, also of partitions that were given up
@@ -60,7 +63,8 @@ def work(servers: str, folder: Path, name: str) -> None:
                 met.update({id(one.pipeline): one.pipeline for owner in owners for one in owner.partitions.values()})
             counters = [pipeline.counters for pipeline in met.values()]
             applied = sum(one.actions + one.duplicates + one.too_old for one in counters)
-            print(f"SAID {monotonic():.4f} {applied} {process_time():.4f}", flush=True)
+            opened = sum(len(owner.partitions) for owner in owners)
+            print(f"SAID {monotonic():.4f} {applied} {process_time():.4f} {opened}", flush=True)
             sleep(EVERY_S)
 
     threading.Thread(target=say, daemon=True).start()
@@ -79,20 +83,26 @@ class Worker:
         """Return how many actions it has applied."""
         return self.said[-1].applied if self.said else 0
 
+    @property
+    def partitions(self) -> int:
+        """Return how many partitions it has opened."""
+        return self.said[-1].partitions if self.said else 0
+
     def listen(self, lines: IO[str]) -> None:
         """Note what it says."""
         for line in lines:  # Faust prints, too
             if line.startswith("SAID "):
-                at_s, applied, cpu_s = line.split()[1:]
-                self.said.append(Said(float(at_s), int(applied), float(cpu_s)))
+                at_s, applied, cpu_s, partitions = line.split()[1:]
+                self.said.append(Said(float(at_s), int(applied), float(cpu_s), int(partitions)))
 
 
 @contextmanager
-def worker(servers: str, name: str, core: int) -> Iterator[Worker]:
+def worker(servers: str, name: str, core: int, session_timeout_s: float = SESSION_S) -> Iterator[Worker]:
     """Run a worker on a core, with a state folder of its own."""
     words = ["taskset", "-c", str(core), sys.executable, "-m", "benchmarks.workers", "--be", servers, name]
     with tempfile.TemporaryDirectory() as folder:
-        begun = subprocess.Popen([*words, folder], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        words += [folder, str(session_timeout_s)]
+        begun = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         one = Worker(begun)
         assert begun.stdout is not None
         threading.Thread(target=one.listen, args=(begun.stdout,), daemon=True).start()
@@ -106,28 +116,58 @@ def worker(servers: str, name: str, core: int) -> Iterator[Worker]:
             begun.wait()
 
 
-def wait_until_applied(workers: Sequence[Worker], count: int) -> None:
-    """Wait until they have applied so many together."""
+def wait_until(done: Callable[[], bool], workers: Sequence[Worker], what: str) -> None:
+    """Wait until something is so. Raises ``SystemExit`` if a worker ends before it, or it takes too long."""
     deadline = monotonic() + LIMIT_S
-    while sum(one.applied for one in workers) < count:
+    while not done():
         if monotonic() > deadline or any(one.process.poll() is not None for one in workers):
-            raise SystemExit(f"the workers applied {sum(one.applied for one in workers):,} of {count:,} actions")
+            raise SystemExit(f"{what}: not so, the workers applied {sum(one.applied for one in workers):,} actions")
         sleep(EVERY_S)
 
 
-def rate_of(servers: str, name: str, number: int, count: int) -> tuple[float, float]:
-    """Return events a second of the clock, and of the CPU of so many workers, from a tenth of the events on."""
-    fill(settings_for(servers, Path(tempfile.gettempdir()), name, True), count)
-    with ExitStack() as running:
-        workers = [running.enter_context(worker(servers, name, CORES[at])) for at in range(number)]
-        wait_until_applied(workers, count // 10)
-        first = [one.said[-1] for one in workers]
-        wait_until_applied(workers, count)
-        last = [one.said[-1] for one in workers]
+def wait_until_applied(workers: Sequence[Worker], count: int) -> None:
+    """Wait until they have applied so many together."""
+    wait_until(lambda: sum(one.applied for one in workers) >= count, workers, f"{count:,} actions are applied")
+
+
+@contextmanager
+def stopped(workers: Sequence[Worker]) -> Iterator[None]:
+    """Let them do nothing meanwhile, and stay in their group."""
+    for one in workers:
+        one.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in workers:
+            one.process.send_signal(signal.SIGCONT)
+
+
+def rates_between(first: Sequence[Said], last: Sequence[Said], begun_s: float) -> tuple[float, float]:
+    """Return events a second of the clock since ``begun_s``, and of the CPU of the workers that said this."""
     applied = sum(after.applied - before.applied for before, after in zip(first, last, strict=True))
-    took_s = max(one.at_s for one in last) - min(one.at_s for one in first)
     cpu_s = sum(after.cpu_s - before.cpu_s for before, after in zip(first, last, strict=True))
-    return applied / took_s, applied / cpu_s
+    return applied / (max(one.at_s for one in last) - begun_s), applied / cpu_s
+
+
+def rate_of(servers: str, name: str, number: int, count: int) -> tuple[float, float]:
+    """Return events a second of the clock, and of the CPU of so many workers, once all have joined and are warm."""
+    settings, to_come = settings_for(servers, Path(tempfile.gettempdir()), name, True), events(count)
+    fill(settings, 0)
+    with ExitStack() as running:
+        workers = [running.enter_context(worker(servers, name, CORES[at], STOPPED_S)) for at in range(number)]
+        share = PARTITIONS // number
+        wait_until(lambda: all(one.partitions == share for one in workers), workers, f"each has {share} partitions")
+        send(settings, islice(to_come, count // 10))
+        wait_until_applied(workers, count // 10)
+        with stopped(workers):
+            send(settings, to_come)
+            first, begun_s = [one.said[-1] for one in workers], monotonic()
+        if begun_s - first[0].at_s > STOPPED_S / 2:
+            raise SystemExit(
+                f"workers stood still for too long to stay in their group: take fewer than {count:,} events"
+            )
+        wait_until_applied(workers, count)
+        return rates_between(first, [one.said[-1] for one in workers], begun_s)
 
 
 def longest_pause(workers: Sequence[Worker], begin_s: float, end_s: float) -> float:
@@ -185,11 +225,11 @@ def main() -> None:
     options.add_argument("--seconds", type=float, default=20.0)
     options.add_argument("--kafka-home", type=Path)
     add_json(options)
-    options.add_argument("--be", nargs=3, help=argparse.SUPPRESS)
+    options.add_argument("--be", nargs=4, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.be:
-        servers, name, folder = chosen.be
-        work(servers, Path(folder), name)
+        servers, name, folder, session_timeout_s = chosen.be
+        work(servers, Path(folder), name, float(session_timeout_s))
         return
     with RealKafka(chosen.kafka_home) if chosen.kafka_home else EmbeddedBroker() as broker:
         servers, rates, pauses = broker.bootstrap_servers, [], []
