@@ -9,7 +9,7 @@ Nothing of a request's own day is in them, as nothing is when it serves.
     user vector of a request   as of day 2    as of day 3
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -27,17 +27,18 @@ from rankstream.features.join import DAY_MS, HOUR_MS, OfflineFeatures
 from rankstream.features.matches.columns import match_width
 from rankstream.features.matches.tables import MatchTables
 from rankstream.features.profiles import UserProfiles
-from rankstream.features.schema import COUNTED_TYPES, FeatureSizes, Floats
+from rankstream.features.schema import COUNTED_TYPES, FeatureSizes, Floats, Ints
 from rankstream.models.ranker.examples import RankingExample
 from rankstream.models.sessions.hiertcn import HierTCN
 from rankstream.models.sessions.torch_encoder import TorchSessions
 from rankstream.models.users.pinnerformer import PinnerFormer
 from rankstream.models.users.refresh import encode
 
-COUNTED_ACTIONS = 3_000_000  # that all counts of a training read together, about: a minute of one core
-FEWEST_COUNTS, MOST_COUNTS = 4, 12
-# Counts by the hour are of logs whose items come and go: 40,000,000 actions are a minute, as there is little to match.
-COUNTED_HOURLY, MOST_HOURLY = 40_000_000, 336
+# How many actions all counts of a training read together, and how many counts there are at most. Items' features take
+# 0.1 to 0.2 us an action, so that 100,000,000 are a quarter of a minute of one core; match tables take 1 to 6 us.
+COUNTED_DAILY, COUNTED_HOURLY, MOST_COUNTS = 100_000_000, 40_000_000, 336  # by the hour match tables are made, too
+MATCHED_ACTIONS, MOST_MATCHED = 3_000_000, 12  # of match tables, where items are counted daily
+FEWEST_COUNTS = 4
 NEW_SHARE = 0.2  # of what was shown, that was new within a day, from which on counts of midnight say too little
 
 
@@ -161,17 +162,31 @@ def as_of_its_day(example: RankingExample) -> RankingExample:
     return replace(example, user_key=day_key, profile_key=profile_key)
 
 
-def counting_times(since_ms: int, until_ms: int, actions: int, every_ms: int = DAY_MS) -> list[int]:
-    """Return when items are counted for requests of ``[since_ms, until_ms)``: at its start, and at midnights of it.
+def counting_times(since_ms: int, asked_ms: Ints, actions: int, every_ms: int = DAY_MS) -> list[int]:
+    """Return when items are counted for requests at the times ``asked_ms``, all from ``since_ms`` on.
 
-    A daily job counts at each midnight. Here they are fewer, evenly spread, where there are many or the log is long.
-    With ``every_ms`` of an hour they are hours.
+    That is at ``since_ms``, and at the midnight before each request, as a daily job does; at fewer of these, evenly
+    spread, where there are many or the log, of so many ``actions``, is long. With ``every_ms`` of an hour they are
+    hours.
     """
-    boundaries = np.arange(since_ms // every_ms + 1, -(-until_ms // every_ms)) * every_ms
-    counted, limit = (COUNTED_ACTIONS, MOST_COUNTS) if every_ms == DAY_MS else (COUNTED_HOURLY, MOST_HOURLY)
-    most = int(np.clip(counted // max(1, actions), FEWEST_COUNTS, limit)) - 1
-    spread = np.linspace(0, len(boundaries) - 1, min(most, len(boundaries))).round().astype(np.int64)
-    return [since_ms, *boundaries[spread].tolist()]
+    boundaries = np.unique(asked_ms // every_ms) * every_ms
+    budget = COUNTED_DAILY if every_ms == DAY_MS else COUNTED_HOURLY
+    most = int(np.clip(budget // max(1, actions), FEWEST_COUNTS, MOST_COUNTS))
+    return [since_ms, *_spread(boundaries[boundaries > since_ms].tolist(), most - 1)]
+
+
+def matching_times(counted_ms: Sequence[int], actions: int, every_ms: int = DAY_MS) -> list[int]:
+    """Return at which of the ``counting_times`` match tables are made, too: fewer, as they cost more and age slowly."""
+    if every_ms != DAY_MS:
+        return list(counted_ms)
+    most = int(np.clip(MATCHED_ACTIONS // max(1, actions), FEWEST_COUNTS, MOST_MATCHED))
+    return [counted_ms[0], *_spread(counted_ms[1:], most - 1)]
+
+
+def _spread(times_ms: Sequence[int], most: int) -> list[int]:
+    """Return so many of the times at most, evenly spread."""
+    chosen = np.linspace(0, len(times_ms) - 1, min(most, len(times_ms))).round().astype(np.int64)
+    return [times_ms[at] for at in chosen.tolist()]
 
 
 def share_of_new(log: EventLog) -> float:

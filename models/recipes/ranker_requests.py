@@ -11,7 +11,7 @@ a ranker of lists alone would order what retrieval finds by what it has never se
 al., SIGIR 2018, learns over the entire space for that reason).
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -25,6 +25,7 @@ from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.join import DAY_MS, OfflineFeatures
 from rankstream.models.items.fold_in import folded_in
 from rankstream.models.items.item_counts import counted, with_newcomers
+from rankstream.models.items.item_features import item_features
 from rankstream.models.ranker.examples import (
     NegativePool,
     NegativesConfig,
@@ -42,6 +43,7 @@ from rankstream.models.ranker.training_join import (
     as_of_its_day,
     counting_interval_ms,
     counting_times,
+    matching_times,
     to_float16,
 )
 from rankstream.models.recipes.bundle import BundleRecipe, RankerRecipe
@@ -86,7 +88,8 @@ def requests_as_of_their_days(
         parts = _of_lists if chosen.impressions else _of_actions
         some = parts(earlier, held_out, chosen, pool_of(log, offline), rng)
     counts = _CountsOverTime(log, encoders, recipe.encoders, offline)
-    for time_ms, end_ms in pairwise([*counts.times(since_ms), MAX_TIME_MS]):
+    asked_ms = [one.now_ms for part in some for one in part.examples]
+    for time_ms, end_ms in pairwise([*counts.times(since_ms, asked_ms), MAX_TIME_MS]):
         now = [_between(part.examples, time_ms, end_ms) for part in some]
         if any(now):
             at = offline if time_ms == since_ms else counts.as_of(time_ms)
@@ -184,32 +187,43 @@ class _CountsOverTime:
     ) -> None:
         self._log, self._encoders, self._recipe, self._offline = log, encoders, recipe, offline
         self._items, self._folded_by = encoders.item_table, -1  # vectors, and the day that they are as of
+        self._matches, self._left = offline.matches, list[int]()  # the newest, and when new ones are made
 
-    def times(self, since_ms: int) -> list[int]:
-        """Return the boundaries, the first of them ``since_ms``; nothing else where nothing was held back."""
+    def times(self, since_ms: int, asked_ms: Sequence[int]) -> list[int]:
+        """Return the boundaries for requests of these times, the first of them ``since_ms``.
+
+        There is nothing else where nothing was held back.
+        """
         if not since_ms:
             return [0]
-        until_ms = int(self._log.times_ms[-1]) + 1
-        return counting_times(since_ms, until_ms, len(self._log), counting_interval_ms(self._log))
+        every_ms = counting_interval_ms(self._log)
+        times_ms = counting_times(since_ms, np.array(asked_ms, np.int64), len(self._log), every_ms)
+        self._left = matching_times(times_ms, len(self._log), every_ms)[1:]
+        return times_ms
 
     def as_of(self, time_ms: int) -> OfflineFeatures:
-        """Return the tables with items counted as of a time.
+        """Return the tables with items counted as of a time, one of ``times`` after the other.
 
         Where a log says what was shown, so are items that came after the encoders' part, with vectors as of the day by
         those that they occurred beside: a ranker that never met any would have nothing to order them by.
         """
         past = self._log.split_at(time_ms)[0]
         if past.impressions is None:
-            return self._counted(past, self._encoders.item_table, self._offline.items)
+            return self._counted(past, time_ms, self._encoders.item_table, self._offline.items)
         if time_ms // DAY_MS != self._folded_by:
             self._folded_by = time_ms // DAY_MS
             self._items = folded_in(self._encoders.item_table, self._log.split_at(self._folded_by * DAY_MS)[0])
-        return self._counted(past, with_newcomers(self._items, past), to_float16(self._items))
+        return self._counted(past, time_ms, with_newcomers(self._items, past), to_float16(self._items))
 
-    def _counted(self, past: EventLog, items: ItemTable, vectors: VectorTable) -> OfflineFeatures:
-        counts = counted(past, items, self._recipe.matched, self._recipe.rates)
-        features = to_float16(replace(items, vectors=counts.features))
-        return replace(self._offline, items=vectors, item_features=features, matches=counts.matches)
+    def _counted(self, past: EventLog, time_ms: int, items: ItemTable, vectors: VectorTable) -> OfflineFeatures:
+        if self._left and time_ms >= self._left[0]:
+            self._left = self._left[bisect_right(self._left, time_ms) :]
+            counts = counted(past, items, self._recipe.matched, self._recipe.rates)
+            features, self._matches = counts.features, counts.matches
+        else:
+            features, _ = item_features(past, items, self._recipe.rates)
+        table = to_float16(replace(items, vectors=features))
+        return replace(self._offline, items=vectors, item_features=table, matches=self._matches)
 
 
 def requests_of(

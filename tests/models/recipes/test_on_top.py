@@ -12,11 +12,13 @@ from rankstream.features.join import HOUR_MS
 from rankstream.features.matches.columns import MATCH_NAMES
 from rankstream.models.items.fold_in import folded_in
 from rankstream.models.items.item_counts import counted, with_newcomers
+from rankstream.models.ranker import training_join
 from rankstream.models.ranker.examples import inputs_of
 from rankstream.models.ranker.training_join import (
     as_of_its_day,
     counting_interval_ms,
     counting_times,
+    matching_times,
     feature_sizes,
     offline_features,
     share_of_new,
@@ -89,6 +91,24 @@ def test_requests_see_what_was_counted_by_the_midnight_before_them_and_nothing_o
     assert steps == pytest.approx(wanted, rel=1e-5)
 
 
+def test_item_counts_are_of_each_midnight_also_where_match_tables_are_older(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_join, "FEWEST_COUNTS", 1)
+    monkeypatch.setattr(training_join, "MOST_MATCHED", 1)
+    log, first_day, recipe, encoders, offline = steps_after_two_days()
+    steps_at = offline.sizes.item_features + MATCH_NAMES.index("next_count")
+    requests = requests_as_of_their_days(log, encoders, recipe, offline, first_day)
+    every = (*requests.learned.requests, *requests.validated.requests)
+    counts = {float(one.inputs.candidate_features[0, 0]) for one in every if one.candidates[0] == id_key("c")}
+    steps = {
+        float(one.inputs.candidate_features[0, steps_at])
+        for one in every
+        if one.candidates[0] == id_key("b") and len(one.actions)
+    }
+    of_b = 2 * np.arange(1, DAYS)  # by each midnight; c has half as many
+    assert sorted(counts) == pytest.approx(np.log1p(of_b / 2) / np.log1p(of_b), abs=1e-3)
+    assert len(steps) == 1, "match tables are those of the encoders' part"
+
+
 def test_some_requests_are_learned_from_once_more_without_their_actions_and_none_validates_so():
     log, first_day, recipe, encoders, offline = steps_after_two_days()
     found = {}
@@ -112,15 +132,30 @@ def test_what_is_held_out_begins_behind_all_that_is_learned_from_and_nothing_is_
     assert requests_as_of_their_days(log, encoders, recipe, offline, 0).held_out_ms is None
 
 
-def test_items_are_counted_at_midnights_fewer_of_a_long_time_or_a_large_log():
+def test_items_are_counted_at_the_midnight_before_each_request_and_at_fewer_of_a_large_log():
     morning = 100 * DAY_MS + 5
-    assert counting_times(morning, 103 * DAY_MS + 9, 1_000) == [morning, 101 * DAY_MS, 102 * DAY_MS, 103 * DAY_MS]
-    assert counting_times(morning, 101 * DAY_MS, 1_000) == [morning]  # that midnight is no longer asked for
-    of_a_year = counting_times(morning, 465 * DAY_MS, 1_000)
+    asked = np.array([morning, morning + 7, 102 * DAY_MS + 9, 105 * DAY_MS, 105 * DAY_MS + 1])
+    assert counting_times(morning, asked, 1_000) == [morning, 102 * DAY_MS, 105 * DAY_MS]
+    assert counting_times(morning, asked[:2], 1_000) == [morning]
+    of_a_year = morning + DAY_MS * np.arange(300)
+    assert len(counting_times(morning, of_a_year, 85_000)) == 300
+    assert len(counting_times(morning, morning + DAY_MS * np.arange(1_000), 85_000)) == 336
+    of_large = counting_times(morning, of_a_year, 1_000_000)
+    assert len(of_large) == 100
+    assert (of_large[1], of_large[-1]) == (101 * DAY_MS, 399 * DAY_MS)
+    assert len(counting_times(morning, of_a_year, 100_000_000)) == 4
+
+
+def test_match_tables_are_made_at_fewer_midnights_than_items_are_counted():
+    midnights = [DAY_MS * day for day in range(100, 400)]
+    assert matching_times(midnights[:9], 1_000) == midnights[:9]
+    of_a_year = matching_times(midnights, 1_000)
     assert len(of_a_year) == 12
-    assert (of_a_year[1], of_a_year[-1]) == (101 * DAY_MS, 464 * DAY_MS)
-    assert len(counting_times(morning, 465 * DAY_MS, 500_000)) == 6
-    assert len(counting_times(morning, 465 * DAY_MS, 100_000_000)) == 4
+    assert (of_a_year[0], of_a_year[1], of_a_year[-1]) == (midnights[0], midnights[1], midnights[-1])
+    assert len(matching_times(midnights, 500_000)) == 6
+    assert len(matching_times(midnights, 100_000_000)) == 4
+    hours = [HOUR_MS * hour for hour in range(300)]
+    assert matching_times(hours, 1_000, HOUR_MS) == hours
 
 
 def test_items_are_counted_hourly_of_a_log_whose_items_come_and_go():
@@ -140,11 +175,13 @@ def test_items_are_counted_hourly_of_a_log_whose_items_come_and_go():
     acted_on_before = of(*((f"u{at}", "ab"[at // 60 % 2], at) for at in hours))
     assert share_of_new(acted_on_before) < share_of_new(news)
     morning = 100 * DAY_MS + 5
-    assert counting_times(morning, 100 * DAY_MS + 3 * HOUR_MS, 1_000, HOUR_MS) == [
+    asked = np.array([morning, 100 * DAY_MS + HOUR_MS, 100 * DAY_MS + 3 * HOUR_MS - 1])
+    assert counting_times(morning, asked, 1_000, HOUR_MS) == [
         morning, 100 * DAY_MS + HOUR_MS, 100 * DAY_MS + 2 * HOUR_MS,
     ]  # fmt: skip
-    assert len(counting_times(morning, 465 * DAY_MS, 1_000, HOUR_MS)) == 336
-    assert len(counting_times(morning, 465 * DAY_MS, 1_000_000, HOUR_MS)) == 40
+    of_a_year = morning + HOUR_MS * np.arange(24 * 365)
+    assert len(counting_times(morning, of_a_year, 1_000, HOUR_MS)) == 336
+    assert len(counting_times(morning, of_a_year, 1_000_000, HOUR_MS)) == 40
 
 
 def test_what_came_after_the_encoders_part_is_joined_by_vectors_and_counts_as_they_serve():
