@@ -21,7 +21,7 @@ from rankstream.features.actions import ActionColumns, Vocabulary
 from rankstream.features.attributes.columns import attribute_width
 from rankstream.features.attributes.table import ItemAttributes
 from rankstream.features.embeddings.base import VectorTable
-from rankstream.features.embeddings.memory import Ints, ItemTable
+from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import Id, id_key
 from rankstream.features.join import DAY_MS, HOUR_MS, OfflineFeatures
 from rankstream.features.matches.columns import match_width
