@@ -9,7 +9,8 @@ what they are multiplied with in groups of 32 at run time: groups lie within a r
 as it would with one scale for a whole batch.
 
 Each shape, a length of history with a number of rows, costs 6 to 12 ms of CPU when it first comes, and up to 4 MB from
-then on: rows are padded to seven counts, so that there are few.
+then on: rows are padded to six counts, so that there are few. The least is 32: on processors without AVX-512 products
+of 16 rows and fewer are summed in another order than those of more, and a score would depend on how many are asked for.
 
 A compiled graph is run by one thread at a time; each further thread that scores at the same time compiles its own.
 """
@@ -28,6 +29,7 @@ from rankstream.ranking.backends.two_graphs import Feeds, TwoGraphs, rounded_up
 FLOAT32, BF16, INT8 = PRECISIONS = ("float32", "bf16", "int8")
 LARGE = 65_536  # numbers of a weight that int8 rounds: for smaller ones rounding the inputs costs what it saves
 CHUNK = 256  # candidates in a batch: 1.03 times as fast as 64 with 100 actions, 1.3 times with 5 to 20
+LEAST_ROWS = 32  # of a batch
 GROUP = 32  # numbers of a row that share a scale at run time
 ONE_THREAD = {
     "INFERENCE_NUM_THREADS": 1,
@@ -79,8 +81,8 @@ class OpenVinoBackend(TwoGraphs):
 
 
 def padded_rows(count: int) -> int:
-    """Return how many rows so many candidates are padded to: a multiple of 16, above 64 one of 64."""
-    return rounded_up(count, 16 if count <= 64 else 64)
+    """Return how many rows so many candidates are padded to: a multiple of 16, above 64 one of 64, and 32 at least."""
+    return max(LEAST_ROWS, rounded_up(count, 16 if count <= 64 else 64))
 
 
 def round_large_weights(model: Any) -> int:

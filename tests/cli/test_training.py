@@ -333,9 +333,11 @@ def test_rows_that_a_worker_would_reject_are_skipped_and_counted(run, tmp_path):
         assert done.exit_code == 0, done.output
         tables.append(EmbeddingTable.open(tmp_path / log.stem))
     assert done.stderr.splitlines() == [
-        f"skipped 1: schema: no action ({bad}, line 1: there is no action)",
+        f"skipped 1: schema: no action ({bad}, line 1: there is no action; it has user_id, item_id: name one with "
+        "--map action=COLUMN)",
         f"skipped 1: timestamp: before 1973 ({bad}, line 74: timestamp_ms is 5, read as 1970-01-01)",
-        f"skipped 1: schema: no item_id ({bad}, line 75: there is no item_id)",
+        f"skipped 1: schema: no item_id ({bad}, line 75: there is no item_id; it has user_id: name one with --map "
+        "item_id=COLUMN)",
     ]
     assert np.asarray(tables[0].vectors).tobytes() == np.asarray(tables[1].vectors).tobytes()
 
