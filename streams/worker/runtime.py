@@ -103,6 +103,7 @@ class WorkerRuntime(Service):
         self._scoring = Scoring(settings.scoring_threads, lambda: self.pressure.waiting)
         self._looking = asyncio.Lock()  # at what the topics hold
         self.has_told_why = False  # it ends
+        self._told: set[str] = set()  # each reason once: several partitions may meet the same one at the same moment
         self._spelling_of_actions, self._spelling_of_requests = SpellingWatch(ACTIONS), SpellingWatch(REQUESTS)
         self._queues: dict[int, deque[Chunk]] = {}  # of requests, by partition
         self._busy: dict[int, asyncio.Task[None]] = {}
@@ -371,9 +372,12 @@ class WorkerRuntime(Service):
             await self._tell_why(self.crash_reason)
 
     async def _tell_why(self, exc: BaseException) -> None:
-        """Say in the log what the worker ends of."""
+        """Say in the log what the worker ends of, once."""
         self.has_told_why = True
-        log.critical("the worker ends: %s: %s", type(exc).__name__, await self._why(exc))
+        why = f"{type(exc).__name__}: {await self._why(exc)}"
+        if why not in self._told:
+            self._told.add(why)
+            log.critical("the worker ends: %s", why)
 
     async def _why(self, exc: BaseException) -> str:
         """Return what an error says, or which right is lacking where it is that: it was taken away meanwhile."""
