@@ -1,7 +1,8 @@
 """What `make bench` runs: a list of modules with their arguments, full and quick, and what each needs to be there.
 
 A benchmark is in the list if its module writes its figures with ``--json FILE`` (``figures.py``). The others are run by
-hand; `benchmarks/README.md` has their commands. Quick arguments take 2 min 54 s in all on a quiet machine of two cores.
+hand; `benchmarks/README.md` has their commands. Quick arguments take 2 min 54 s in all on a quiet machine of two cores,
+without bytewax.
 """
 
 import shutil

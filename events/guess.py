@@ -13,19 +13,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from itertools import product
 
-NUMBERED = (
-    "",
-    "id",
-    "code",
-    "key",
-    "no",
-    "number",
-    "uuid",
-    "guid",
-    "hash",
-    "idhash",
-    "uri",
-)  # endings of a name of ids
+NUMBERED = (  # endings of a name of ids
+    "", "id", "code", "key", "no", "number", "uuid", "guid", "hash", "idhash", "uri",
+)  # fmt: skip
 KINDS = ("", "type", "name", "kind")  # endings of a name of actions
 UNITS = ("", "ms", "s", "sec", "secs", "seconds", "millis", "us", "micros", "ns", "nanos", "utc")  # of a name of times
 

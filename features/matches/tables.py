@@ -91,13 +91,14 @@ class MatchTables:
         return self.search.rows(keys)
 
 
-def _no_lists() -> WeighedLists:
+def no_lists() -> WeighedLists:
+    """Return the lists of no item."""
     return WeighedLists(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32))
 
 
 def no_matches() -> MatchTables:
     """Return tables without an item: a model that was trained without them, or a log without sessions."""
-    nothing, lists = np.zeros(0, np.float32), _no_lists()
+    nothing, lists = np.zeros(0, np.float32), no_lists()
     plain = Lists(lists.starts, lists.rows)
     return MatchTables(np.zeros(0, np.uint64), lists, lists, plain, plain, nothing, nothing)
 

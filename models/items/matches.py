@@ -14,7 +14,7 @@ from rankstream.events.log import EventLog, starts_of
 from rankstream.features.embeddings.key_search import KeySearch
 from rankstream.features.embeddings.memory import ItemTable
 from rankstream.features.ids import Keys
-from rankstream.features.matches.tables import Lists, MatchTables, WeighedLists
+from rankstream.features.matches.tables import Lists, MatchTables, WeighedLists, no_lists
 from rankstream.features.schema import Bools, Ints
 from rankstream.features.sessions import SESSION_GAP_MS
 from rankstream.models.items.pairs import counted_pairs
@@ -120,7 +120,7 @@ def _pairs(rows: Ints, sessions: Ints, reach: int) -> Iterator[tuple[Ints, Ints]
 def _joined(parts: Sequence[WeighedLists]) -> WeighedLists:
     """Return the lists of all parts, one part's after the other's."""
     if not parts:
-        return WeighedLists(starts_of(np.zeros(0, np.int64)), np.zeros(0, np.int32), np.zeros(0, np.float32))
+        return no_lists()
     lengths = np.concatenate([np.diff(part.starts) for part in parts])
     rows, weights = (np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "weights"))
     return WeighedLists(starts_of(lengths), rows, weights)

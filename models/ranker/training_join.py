@@ -35,7 +35,7 @@ from rankstream.models.users.pinnerformer import PinnerFormer
 from rankstream.models.users.refresh import encode
 
 # How many actions all counts of a training read together, and how many counts there are at most. Items' features take
-# 0.1 to 0.2 us an action, so that 100,000,000 are a quarter of a minute of one core; match tables take 1 to 6 us.
+# 0.1 to 0.3 us an action, so that 100,000,000 are a quarter of a minute of one core; match tables take 1 to 6 us.
 COUNTED_DAILY, COUNTED_HOURLY, MOST_COUNTS = 100_000_000, 40_000_000, 336  # by the hour match tables are made, too
 MATCHED_ACTIONS, MOST_MATCHED = 3_000_000, 12  # of match tables, where items are counted daily
 FEWEST_COUNTS = 4
@@ -176,7 +176,7 @@ def counting_times(since_ms: int, asked_ms: Ints, actions: int, every_ms: int = 
 
 
 def matching_times(counted_ms: Sequence[int], actions: int, every_ms: int = DAY_MS) -> list[int]:
-    """Return at which of the ``counting_times`` match tables are made, too: fewer, as they cost more and age slowly."""
+    """Return at which of the ``counting_times`` match tables are made, too: fewer, as they cost ten times as much."""
     if every_ms != DAY_MS:
         return list(counted_ms)
     most = int(np.clip(MATCHED_ACTIONS // max(1, actions), FEWEST_COUNTS, MOST_MATCHED))
