@@ -119,6 +119,14 @@ class Worker:
         wait_until(is_ready, f"the worker is ready {times} times: {self.log[-3000:]}", timeout_s)
         return time.monotonic() - self.started_at
 
+    def pause(self) -> None:
+        """Let it stand still where it is, whatever it is doing."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after a pause, as though no time had passed."""
+        self.process.send_signal(signal.SIGCONT)
+
     def kill(self) -> None:
         """End it with kill -9."""
         self.process.send_signal(signal.SIGKILL)

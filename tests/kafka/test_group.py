@@ -1,7 +1,6 @@
 """Several workers, and one that comes and goes: who owns what, and what it takes to take over."""
 
 import re
-import signal
 import time
 from dataclasses import replace
 
@@ -104,13 +103,13 @@ def test_a_worker_that_stood_still_longer_than_its_session_ends_and_writes_nothi
     one = bench.worker("A", "state-a", SLOW_MS="60")
     one.wait_ready()
     bench.wait_committed(500, ACTIONS)
-    one.process.send_signal(signal.SIGSTOP)
+    one.pause()
     longer = time.monotonic() + bench.settings.session_timeout_s + 1
     two = bench.worker("B", "state-b")
     bench.wait_committed(8_000, ACTIONS)
     time.sleep(max(0.0, longer - time.monotonic()))  # on a busy machine all was committed before it stood still
     done = bench.changelog()
-    one.process.send_signal(signal.SIGCONT)
+    one.resume()
     assert one.process.wait(PATIENCE_S) != 0
     assert "stood still" in one.log
     assert two.terminate() == 0
@@ -129,7 +128,7 @@ def test_a_worker_that_is_asked_to_end_in_a_rebalance_does_not_wait_for_it(bench
     one.wait_ready()
     two.wait_ready()
     bench.wait_committed(1_000, ACTIONS)
-    two.process.send_signal(signal.SIGSTOP)
+    two.pause()
     joins = one.log.count(JOINS)
     bench.worker("C", "state-c")
     wait_until(lambda: one.log.count(JOINS) > joins, f"{one} joins again")
